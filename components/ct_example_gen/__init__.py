@@ -1,0 +1,1 @@
+"""CTExampleGen: from a manifest and image files to CT examples, split by patient."""

@@ -1,0 +1,40 @@
+"""Which split a slice belongs to when the manifest does not say it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+from transform.ct_example import EVAL, TEST, TRAIN
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitShares:
+    """The share of each split, adding up to 1, and what is kept together.
+
+    Attributes:
+      train: share of the training split.
+      eval: share of the validation split.
+      test: share of the test split.
+      by: "patient" keeps a patient's slices together; "image" splits every slice for itself, as
+        the paper did, and lets one patient's slices fall on both sides.
+    """
+
+    train: float
+    eval: float
+    test: float
+    by: str = "patient"
+
+
+def hashed_split(patient_id: str, image_id: str, shares: SplitShares) -> str:
+    """The split of a slice, by a hash of its patient (or image), the same in every run.
+
+    The hash has no seed: a patient who comes back in a later span falls into the same split.
+    """
+    key = patient_id if shares.by == "patient" else image_id
+    # 53 bits, so that the division is exact.
+    bits = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) >> 11
+    position = bits / 2**53
+    if position < shares.train:
+        return TRAIN
+    return EVAL if position < shares.train + shares.eval else TEST

@@ -1,0 +1,1 @@
+"""The configurations that ship with ctnet; a run is one file."""

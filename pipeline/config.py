@@ -1,0 +1,329 @@
+"""The configuration of a run: one YAML file, typed and checked once, here."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+from transform.errors import ConfigError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values are not coerced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class HounsfieldConfig(Section):
+    """What the grey levels of pictures that lost their Hounsfield units are taken for."""
+
+    window: tuple[float, float] = Field(
+        (-1000.0, 400.0), description="HU of black and of white in an 8-bit picture", strict=False
+    )
+
+    @model_validator(mode="after")
+    def _window_is_ordered(self) -> HounsfieldConfig:
+        if self.window[0] >= self.window[1]:
+            raise ValueError("the window's first number (black) must be below its second (white)")
+        return self
+
+
+class IngestConfig(Section):
+    """What is let in, and when a run stops over what was not."""
+
+    max_quarantined: Fraction = Field(0.1, description="largest share of rows quarantined")
+    root: str | None = Field(None, description="folder outside of which no file is read")
+    on_leak: Literal["stop", "drop_from_train", "report"] = Field(
+        "stop", description="a patient in two splits of the manifest"
+    )
+
+
+class SplitConfig(Section):
+    """How slices are split where the manifest does not say it."""
+
+    by: Literal["patient", "image"] = Field(
+        "patient", description="image exists to reproduce the paper, and leaks patients"
+    )
+    train: OpenFraction = 0.7
+    eval: OpenFraction = 0.15
+    test: OpenFraction = 0.15
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> SplitConfig:
+        total = self.train + self.eval + self.test
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f"train, eval and test must add up to 1, not {total:g}")
+        return self
+
+
+class TransformConfig(Section):
+    """From Hounsfield units to the model's input (paper, section 3)."""
+
+    hu_min: float = -1000.0
+    hu_max: float = 400.0
+    zero_centre: Literal["fitted"] | float = Field(
+        "fitted", description="the training split's mean, or a number (paper: 0.25)"
+    )
+    image_size: Annotated[int, Field(ge=32, le=1024)] = 224
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> TransformConfig:
+        if self.hu_min >= self.hu_max:
+            raise ValueError("hu_min must be below hu_max")
+        return self
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    backbone: Literal["efficientnet-b3", "tiny"] = Field(
+        "efficientnet-b3", description="tiny is a three-layer network for trying a pipeline"
+    )
+    weights: str = Field(
+        "imagenet", min_length=1, description="imagenet, none, or the path of a weights file"
+    )
+    head: Literal["gap", "paper"] = "gap"
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    batch_norm: Literal["trainable", "frozen"] = Field(
+        "trainable", description="whether fine-tuning updates BatchNorm"
+    )
+    batch_norm_momentum: OpenFraction | None = Field(
+        None, description="of the moving averages; null keeps the backbone's 0.99"
+    )
+
+
+class AugmentationConfig(Section):
+    """Random changes of training slices, as in the paper; all off by default."""
+
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(0.0, description="degrees, +-")
+    shift: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="share of the side, +-")
+    flip: bool = Field(False, description="left to right")
+    pad: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        0.0, description="zoom out by up to this share, filled with air"
+    )
+    zoom: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="zoom in by up to this")
+    brightness: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="scaled HU, +-")
+    contrast: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="factor 1 +-")
+
+
+class TrainConfig(Section):
+    """How the network is fitted."""
+
+    epochs: PositiveInt = Field(30, description="of fine-tuning, at most")
+    head_epochs: NonNegativeInt = Field(1, description="with the backbone frozen, first")
+    batch_size: PositiveInt = Field(16, description="of all replicas together")
+    learning_rate: PositiveFloat = Field(6e-4, description="peak, in fine-tuning")
+    head_learning_rate: PositiveFloat = 1e-3
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(1e-4, description="adamw only")
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0.0)] = 1.0
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    class_weights: bool = Field(True, description="weigh classes by their inverse frequency")
+    early_stopping: NonNegativeInt = Field(
+        8, description="epochs without a better validation AUC; 0 trains to the end"
+    )
+    examples_per_class: PositiveInt | None = Field(
+        None, description="draw so many of each class an epoch (paper: 5000)"
+    )
+    augmentation: AugmentationConfig = AugmentationConfig()
+    strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu"] = "auto"
+
+
+class GateConfig(Section):
+    """What a model must reach on the test split to be pushed."""
+
+    target_sensitivity: OpenFraction = Field(
+        0.9, description="the operating point reaches it on the validation split"
+    )
+    min_sensitivity: Fraction = 0.8
+    min_specificity: Fraction = 0.8
+    max_regression: Fraction = Field(
+        0.02, description="how much AUC may be lost against the last blessed model"
+    )
+
+
+class EvaluateConfig(Section):
+    """How the gate's figures are computed."""
+
+    batch_size: PositiveInt = Field(16, description="slices an inference batch")
+
+
+class BeamConfig(Section):
+    """What every Beam step is given."""
+
+    args: list[str] = Field(
+        ["--runner=FnApiRunner", "--direct_num_workers=1"],
+        description="Beam pipeline options; the default is the in-process runner",
+    )
+
+
+class RunConfig(Section):
+    """One run: what it is called, what it reads, where it works, and each step's settings."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "ctnet"
+    data: str | None = Field(None, description="the manifest; --data overrides it")
+    workdir: str | None = Field(None, description="the run's folder; --workdir overrides it")
+    seed: NonNegativeInt = 0
+    hounsfield: HounsfieldConfig = HounsfieldConfig()
+    ingest: IngestConfig = IngestConfig()
+    split: SplitConfig = SplitConfig()
+    transform: TransformConfig = TransformConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    gate: GateConfig = GateConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    beam: BeamConfig = BeamConfig()
+
+    @model_validator(mode="after")
+    def _head_fits_the_image(self) -> RunConfig:
+        # The backbone's features are a 32nd of the image; the paper's head pools 4 x 4 of them.
+        if self.model.head == "paper" and self.transform.image_size < 97:
+            raise ValueError(
+                "model.head: paper pools 4 x 4 features and needs transform.image_size >= 97"
+            )
+        return self
+
+
+def _section_at(path: tuple[str, ...]) -> type[BaseModel] | None:
+    """The section class under a path of keys, or None where there is none."""
+    section: type[BaseModel] = RunConfig
+    for key in path:
+        field = section.model_fields.get(key)
+        if field is None or not (
+            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        ):
+            return None
+        section = field.annotation
+    return section
+
+
+def _say_unknown_key(path: tuple[str, ...]) -> str:
+    section = _section_at(path[:-1]) or RunConfig
+    known = list(section.model_fields)
+    where = ".".join(path)
+    near = difflib.get_close_matches(path[-1], known, n=1)
+    if near:
+        return f"{where}: no such key; did you mean {'.'.join([*path[:-1], near[0]])}?"
+    return f"{where}: no such key; known here: {', '.join(known)}"
+
+
+def _describe_expected(path: tuple[str, ...], message: str) -> str:
+    """What would be right at a key, in words."""
+    section = _section_at(path[:-1])
+    field = section.model_fields.get(path[-1]) if section and path else None
+    if field is None:
+        return message
+    described = f" ({field.description})" if field.description else ""
+    literals = [value for value in get_args(field.annotation) if isinstance(value, str)]
+    if field.annotation == Literal["fitted"] | float:
+        return f"must be fitted or a number{described}"
+    if literals:
+        return f"must be one of {', '.join(literals)}{described}"
+    return f"{message}{described}"
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    """One line for the first thing that is wrong, with the number of the others."""
+    lines = []
+    for problem in error.errors():
+        path = tuple(str(part) for part in problem["loc"])
+        # Members of a union and positions in a list stand behind the key; keep the key itself.
+        while path and _section_at(path[:-1]) is None:
+            path = path[:-1]
+        if problem["type"] == "extra_forbidden":
+            lines.append(_say_unknown_key(path))
+            continue
+        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        if problem["type"] == "value_error":
+            lines.append(f"{'.'.join(path)}: {message}" if path else message)
+            continue
+        expected = _describe_expected(path, message)
+        line = f"{'.'.join(path)}: {problem['input']!r} {expected}"
+        if not any(known.startswith(f"{'.'.join(path)}:") for known in lines):
+            lines.append(line)
+    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    return lines[0] + more
+
+
+def _set_key(values: dict[str, Any], assignment: str) -> None:
+    """Apply one `a.b=c` to nested values; the right side is YAML."""
+    key, equals, text = assignment.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        raise ConfigError(f"--set {assignment}: write it as key=value, as in train.epochs=2")
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        value = text
+    if isinstance(value, str):
+        value = _number_or_text(value)
+    for depth, part in enumerate(path[:-1]):
+        child = values.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {assignment}: {'.'.join(path[: depth + 1])} is not a section")
+        values = child
+    values[path[-1]] = value
+
+
+def _number_or_text(text: str) -> float | str:
+    """YAML 1.1 reads 5e-5 as text, which nobody means in a configuration."""
+    try:
+        return float(text) if "e" in text.lower() and text[:1] in "0123456789.+-" else text
+    except ValueError:
+        return text
+
+
+def _numbers(value: Any) -> Any:
+    """The same values with the numbers that YAML 1.1 takes for text."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    return _number_or_text(value) if isinstance(value, str) else value
+
+
+def parse_config(values: dict[str, Any], assignments: list[str] | None = None) -> RunConfig:
+    """Check the values of a configuration, after applying `--set` assignments to them.
+
+    Raises:
+      ConfigError: one line with the key's name and what would be right.
+    """
+    values = _numbers(values)
+    for assignment in assignments or []:
+        _set_key(values, assignment)
+    try:
+        return RunConfig.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def load_config(path: Path, assignments: list[str] | None = None) -> RunConfig:
+    """Read a configuration file and apply `--set key=value` assignments to it.
+
+    Raises:
+      ConfigError: one line that says what is wrong, where, and what would be right.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; configs/ has examples") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        line = " ".join(str(error).split())
+        raise ConfigError(f"{path}: cannot be read as YAML: {line}") from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must hold keys and values, not a {type(values).__name__}")
+    try:
+        return parse_config(values, assignments)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None

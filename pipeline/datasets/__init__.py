@@ -1,0 +1,1 @@
+"""Public data sets, each turned into the manifest that ctnet reads."""

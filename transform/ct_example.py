@@ -1,0 +1,142 @@
+"""The CT example: one slice as a tf.Example, and the names of its features."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+IMAGE = "image/encoded"
+SLOPE = "image/slope"
+INTERCEPT = "image/intercept"
+CALIBRATED = "image/calibrated"
+IMAGE_ID = "image/id"
+PATIENT_ID = "patient_id"
+SOURCE = "source"
+LABEL = "label"
+AGE = "age"
+SEX = "sex"
+STUDY_DATE = "study_date"
+
+MEAN_HU = "stats/mean_hu"
+STD_HU = "stats/std_hu"
+LUNG_FRACTION = "stats/lung_fraction"
+HEIGHT = "stats/height"
+WIDTH = "stats/width"
+STATS = (MEAN_HU, STD_HU, LUNG_FRACTION, HEIGHT, WIDTH)
+
+# Aerated lung lies between these, with the partial volumes of vessels and walls left out
+# (-950 HU is the usual emphysema threshold, -500 HU the usual edge of normally aerated lung).
+LUNG_HU = (-950.0, -500.0)
+
+# The splits, in the order in which a run uses them.
+TRAIN = "train"
+EVAL = "eval"
+TEST = "test"
+SPLITS = (TRAIN, EVAL, TEST)
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredSlice:
+    """One axial slice as it is stored, with the linear map to Hounsfield units.
+
+    Attributes:
+      stored: uint16 [height, width], stored values (signed ones already shifted).
+      slope: HU per stored value (DICOM PS3.3 C.11.1.1.2, Rescale Slope).
+      intercept: HU of stored value 0 (DICOM PS3.3 C.11.1.1.2, Rescale Intercept).
+      calibrated: True where slope and intercept came from the scanner, False where they were
+        assumed from a display window.
+    """
+
+    stored: np.ndarray
+    slope: float
+    intercept: float
+    calibrated: bool
+
+    def hounsfield(self) -> np.ndarray:
+        """HU of every pixel, float32 [height, width]."""
+        return self.stored.astype(np.float32) * np.float32(self.slope) + np.float32(self.intercept)
+
+
+@dataclasses.dataclass(frozen=True)
+class SliceFacts:
+    """What is known of a slice besides its pixels.
+
+    Attributes:
+      image_id: which slice.
+      patient_id: whose; empty only in prediction.
+      source: where it came from; may be empty.
+      label: 1 positive, 0 negative, None when unknown (prediction only).
+      age: years, None when unknown.
+      sex: as the manifest writes it, None when unknown.
+      study_date: as the manifest writes it, None when unknown.
+    """
+
+    image_id: str
+    patient_id: str = ""
+    source: str = ""
+    label: int | None = None
+    age: float | None = None
+    sex: str | None = None
+    study_date: str | None = None
+
+
+def encode_png16(stored: np.ndarray) -> bytes:
+    """Lossless single-channel 16-bit PNG of uint16 [height, width]."""
+    if stored.dtype != np.uint16 or stored.ndim != 2:
+        raise ValueError(f"expected uint16 [height, width], got {stored.dtype} {stored.shape}")
+    buffer = io.BytesIO()
+    # Level 1 writes CT three times faster than the default and comes out about 5 % larger.
+    Image.fromarray(stored).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def pixel_statistics(stored_slice: StoredSlice) -> dict[str, float]:
+    """The `stats/...` features of a slice: moments (HU), lung-dense share, size (pixels)."""
+    hounsfield = stored_slice.hounsfield()
+    low, high = LUNG_HU
+    height, width = hounsfield.shape
+    return {
+        MEAN_HU: float(hounsfield.mean(dtype=np.float64)),
+        STD_HU: float(hounsfield.std(dtype=np.float64)),
+        LUNG_FRACTION: float(((hounsfield >= low) & (hounsfield <= high)).mean()),
+        HEIGHT: float(height),
+        WIDTH: float(width),
+    }
+
+
+def _feature(value: bytes | str | float | int) -> tf.train.Feature:
+    if isinstance(value, str):
+        value = value.encode()
+    if isinstance(value, bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+    if isinstance(value, int):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+    return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+
+
+def make_example(stored_slice: StoredSlice, facts: SliceFacts) -> tf.train.Example:
+    """The CT example of a slice; features that are unknown are absent, not empty."""
+    values: dict[str, bytes | str | float | int] = {
+        IMAGE: encode_png16(stored_slice.stored),
+        SLOPE: float(stored_slice.slope),
+        INTERCEPT: float(stored_slice.intercept),
+        CALIBRATED: int(stored_slice.calibrated),
+        IMAGE_ID: facts.image_id,
+        PATIENT_ID: facts.patient_id,
+        SOURCE: facts.source,
+        **pixel_statistics(stored_slice),
+    }
+    optional: Mapping[str, str | float | int | None] = {
+        LABEL: facts.label,
+        AGE: None if facts.age is None else float(facts.age),
+        SEX: facts.sex or None,
+        STUDY_DATE: facts.study_date or None,
+    }
+    values.update({name: value for name, value in optional.items() if value is not None})
+    features = {name: _feature(value) for name, value in values.items()}
+    return tf.train.Example(features=tf.train.Features(feature=features))
