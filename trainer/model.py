@@ -14,6 +14,8 @@ _WHITE = 255.0
 # The paper names the head's layers; the width of its dense layer is our choice.
 _PAPER_POOL = 4
 _PAPER_DENSE = 128
+# tf_keras.applications.efficientnet.IMAGENET_STDDEV_RGB
+IMAGENET_STDDEV_RGB = (0.229, 0.224, 0.225)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,19 +72,24 @@ def _tiny_backbone(image_size: int) -> tf_keras.Model:
 
 def _efficientnet_b3(image_size: int, weights: BackboneWeights) -> tf_keras.Model:
     shape = (image_size, image_size, 3)
-    build = tf_keras.applications.EfficientNetB3
-    if weights.path is None:
-        return build(include_top=False, weights=None, input_shape=shape)
-    if weights.is_keras_imagenet:
-        # Only by this name does Keras add the rescaling that its own file was trained with.
-        return build(include_top=False, weights="imagenet", input_shape=shape)
     try:
-        return build(include_top=False, weights=weights.path, input_shape=shape)
+        backbone = tf_keras.applications.EfficientNetB3(
+            include_top=False, weights=weights.path, input_shape=shape
+        )
     except (ValueError, OSError, KeyError) as error:
         line = " ".join(str(error).split())
         raise ConfigError(
             f"model.weights: {weights.path} does not fit EfficientNetB3 without its top: {line}"
         ) from error
+    if weights.is_keras_imagenet:
+        # Keras's own file was trained with inputs divided by the square root of the standard
+        # deviation once more, which Keras adds only where it fetches the file itself.
+        (normalise,) = (
+            layer for layer in backbone.layers if isinstance(layer, tf_keras.layers.Normalization)
+        )
+        normalise.adapt_variance.assign(normalise.adapt_variance * IMAGENET_STDDEV_RGB)
+        normalise.finalize_state()
+    return backbone
 
 
 def _backbone(settings: ModelSettings, weights: BackboneWeights) -> tf_keras.Model:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
-
-from transform.phantom.shapes import Outline, between
-
-_PHI = np.linspace(0.0, 1.0, 60)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +42,12 @@ class Anatomy:
     field_of_view: float
     texture_offset: tuple[float, float]
 
-    def cage_half_axes(self, level: float) -> tuple[float, float]:
-        """Half width and half depth of the inner rib cage at a level, mm."""
-        opening = 1.0 - (1.0 - min(level, 1.0)) ** 2.6
+    def cage_half_axes(self, level: Any) -> tuple[Any, Any]:
+        """Half width and half depth of the inner rib cage, mm, at one level or an array of them."""
+        opening = 1.0 - (1.0 - level) ** 3.0
         return (
-            self.cage_half_width * (0.46 + 0.54 * opening),
-            self.cage_half_depth * (0.56 + 0.44 * opening),
+            self.cage_half_width * (0.52 + 0.48 * opening),
+            self.cage_half_depth * (0.60 + 0.40 * opening),
         )
 
     def cage_centre(self, level: float) -> float:
@@ -71,21 +68,22 @@ class Anatomy:
         """
         half_width, half_depth = self.cage_half_axes(level)
         points = _superellipse(
-            side, phi, half_width + outside, half_depth + outside, half_depth + outside, 2.25, 2.25
+            side, phi, half_width + outside, half_depth + outside, half_depth + outside, 2.2, 2.6
         )
-        return self._waved(points, side, phi, level) + [0.0, self.cage_centre(level)]
+        centre = np.array([0.0, self.cage_centre(level)])
+        return self._waved(points, side, phi, level) + centre
 
     def fascia(self, level: float, side: int, phi: np.ndarray) -> np.ndarray:
         """Points where muscle ends and subcutaneous fat begins, float64 [n, 2], mm."""
         return self._trunk(level, side, phi, 0.0)
 
-    def skin(self, level: float, side: int, phi: np.ndarray, inside: float = 0.0) -> np.ndarray:
-        """Points on the skin, or a distance (mm) inside it, float64 [n, 2], mm."""
-        points = self._trunk(level, side, phi, self.fat - inside)
+    def skin(self, level: float, side: int, phi: np.ndarray) -> np.ndarray:
+        """Points on the skin, float64 [n, 2], mm."""
+        points = self._trunk(level, side, phi, self.fat)
         if self.breast:
-            height = np.exp(-(((level - 0.5) / 0.19) ** 2))
-            bump = np.exp(-(((phi - 0.72) / 0.105) ** 2)) * self.breast * height
-            points = points + bump[:, None] * [0.45 * side, -1.0]
+            height = np.exp(-(((level - 0.5) / 0.17) ** 2))
+            bump = np.exp(-(((phi - 0.69) / 0.10) ** 2)) * self.breast * height
+            points = points + bump[:, None] * np.array([0.62 * side, -0.8])
         return points
 
     def back(self) -> float:
@@ -113,7 +111,7 @@ class Anatomy:
             2.3,
             2.7,
         )
-        return self._waved(points, side, phi, level) + [0.0, middle]
+        return self._waved(points, side, phi, level) + np.array([0.0, middle])
 
     def _waved(self, points: np.ndarray, side: int, phi: np.ndarray, level: float) -> np.ndarray:
         turn = side * np.pi * np.asarray(phi)
@@ -139,16 +137,6 @@ def _superellipse(
     x = side * half_width * np.abs(sin) ** (2.0 / power)
     y = np.where(cos > 0, back, -front) * np.abs(cos) ** (2.0 / power)
     return np.stack([x, y], axis=1)
-
-
-def closed(right: np.ndarray, left: np.ndarray) -> Outline:
-    """Join the two sides of an outline, each [n, 2] from the spine to the sternum."""
-    return between(right, left)
-
-
-def all_around() -> np.ndarray:
-    """The `phi` at which whole outlines are sampled, float64 [60]."""
-    return _PHI
 
 
 def draw_anatomy(rng: np.random.Generator, sex: str) -> Anatomy:
@@ -178,7 +166,7 @@ def draw_anatomy(rng: np.random.Generator, sex: str) -> Anatomy:
         heart_wobble=rng.normal(0, 0.035, 6),
         vessel_scale=rng.uniform(0.88, 1.15),
         mediastinum_scale=rng.uniform(0.86, 1.15),
-        liver_level=rng.uniform(0.80, 0.90),
+        liver_level=rng.uniform(0.74, 0.86),
         lung_hu=float(np.clip(rng.normal(-858, 16), -900, -815)),
         gravity_hu=rng.uniform(25, 70),
         dependent_hu=rng.uniform(0, 110),

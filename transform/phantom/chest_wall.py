@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from transform.phantom.anatomy import Anatomy, all_around, closed
+from transform.phantom.anatomy import Anatomy
 from transform.phantom.canvas import Canvas
+from transform.phantom.section import RIB_CAGE_MM, SIDES, Section
 from transform.phantom.shapes import Outline, between, capsule, ellipse
-
-SIDES = (-1, 1)
 
 AIR_HU = -1000.0
 FAT_HU = -105.0
@@ -38,36 +37,40 @@ _RIB_SPACING = 0.098
 _RIB_DESCENT = 0.42
 _VERTEBRA_MM = 27.0
 
+_ALONG = np.linspace(0.0, 1.0, 16)
+# How slings end: a muscle thins out, a bone stays thick to its blunt ends.
+_ROUND = np.sin(np.pi * _ALONG) ** 0.6
+_BLUNT = np.sin(np.pi * np.clip(_ALONG, 0.02, 0.98)) ** 0.4
 
-def paint_chest_wall(canvas: Canvas, body: Anatomy, level: float) -> None:
+
+def paint_chest_wall(canvas: Canvas, section: Section) -> None:
     """Paint the table and the trunk in HU; the inside of the rib cage is left as fat.
 
     Args:
       canvas: mode `F`, HU.
-      body: whose chest.
-      level: 0 (apex) to 1 (base).
+      section: the chest at the slice's level.
     """
-    _paint_table(canvas, body)
-    phi = all_around()
-    for inside, hu in ((0.0, SKIN_HU), (2.0, FAT_HU)):
-        outline = closed(*(body.skin(level, side, phi, inside) for side in SIDES))
-        canvas.fill(outline, hu)
-    _paint_breasts(canvas, body, level)
+    _paint_table(canvas, section.body)
+    skin = section.around_skin()
+    canvas.fill(skin, FAT_HU)
+    canvas.rim(skin, SKIN_HU, 2.0)
+    _paint_breasts(canvas, section)
     for side in SIDES:
         for muscle in _MUSCLES:
-            _paint_muscle(canvas, body, level, side, muscle)
-    canvas.fill(closed(*(body.cage(level, side, phi, 12.5) for side in SIDES)), MUSCLE_HU - 8)
-    canvas.fill(closed(*(body.cage(level, side, phi, 1.2) for side in SIDES)), FAT_HU + 15)
+            _paint_muscle(canvas, section, side, muscle)
+    canvas.fill(section.around_cage(RIB_CAGE_MM), MUSCLE_HU - 8)
+    canvas.fill(section.around_cage(1.2), FAT_HU + 15)
     for side in SIDES:
-        _paint_ribs(canvas, body, level, side)
-        _paint_scapula(canvas, body, level, side)
-    _paint_sternum(canvas, body, level)
+        _paint_ribs(canvas, section, side)
+        _paint_scapula(canvas, section, side)
+    _paint_sternum(canvas, section)
 
 
-def paint_spine(canvas: Canvas, body: Anatomy, level: float) -> None:
+def paint_spine(canvas: Canvas, section: Section) -> None:
     """Paint a vertebra, or the disc between two, with cord, arch and processes, in HU."""
+    body = section.body
     back = body.cage_half_depth
-    phase = (level * body.lung_height / _VERTEBRA_MM + body.spine_phase) % 1.0
+    phase = (section.level * body.lung_height / _VERTEBRA_MM + body.spine_phase) % 1.0
     # 1 in the middle of a vertebral body, 0 in a disc, with the end plates between.
     bone = float(np.clip((0.38 - abs(phase - 0.5)) / 0.06, 0.0, 1.0))
     arch = float(np.clip((0.30 - abs(phase - 0.62)) / 0.12, 0.0, 1.0))
@@ -106,141 +109,118 @@ def spine_outlines(body: Anatomy) -> list[Outline]:
 
 
 def _paint_table(canvas: Canvas, body: Anatomy) -> None:
-    frame = canvas.frame.unrotated()
     x = np.linspace(-230.0, 230.0, 40)
     top = body.back() - 1.0 - x**2 / 1900.0
 
     def shell(down: float, thick: float) -> Outline:
         upper = np.stack([x, top + down], axis=1)
-        return between(upper, upper + [0.0, thick])
+        return between(upper, upper + np.array([0.0, thick]))
 
-    canvas.fill(shell(0.0, 9.0), -935.0, frame)
-    canvas.fill(shell(9.0, 2.2), -180.0, frame)
-    canvas.fill(shell(11.2, 20.0), -945.0, frame)
-    canvas.fill(shell(31.2, 2.2), -180.0, frame)
+    canvas.fill_unrotated(shell(0.0, 9.0), -935.0)
+    canvas.fill_unrotated(shell(9.0, 2.2), -180.0)
+    canvas.fill_unrotated(shell(11.2, 20.0), -945.0)
+    canvas.fill_unrotated(shell(31.2, 2.2), -180.0)
 
 
-def _paint_breasts(canvas: Canvas, body: Anatomy, level: float) -> None:
-    grown = np.exp(-(((level - 0.5) / 0.15) ** 2))
+def _paint_breasts(canvas: Canvas, section: Section) -> None:
+    body = section.body
+    grown = float(np.exp(-(((section.level - 0.5) / 0.13) ** 2)))
     if body.breast * grown < 6.0:
         return
     for side in SIDES:
-        (x, y), (inner_x, inner_y) = (
-            body.skin(level, side, np.array([0.72]))[0],
-            body.fascia(level, side, np.array([0.72]))[0],
-        )
-        centre = (0.55 * x + 0.45 * inner_x, 0.55 * y + 0.45 * inner_y)
-        wide, high = 0.75 * body.breast * grown, 0.24 * (inner_y - y)
+        skin, fascia = section.skin(side, 0.69), section.layers(side, np.array([0.69]))[0, 2]
+        x, y = 0.45 * skin + 0.55 * fascia
+        thick = float(np.hypot(*(skin - fascia)))
+        tilt = float(np.arctan2(*(fascia - skin)[::-1])) + 0.5 * np.pi
         wobble = body.heart_wobble[::side] * 5.0
-        canvas.fill(ellipse(centre, wide, high, tilt=0.55 * side, wobble=wobble), -20.0)
-        canvas.fill(ellipse(centre, 0.7 * wide, 0.6 * high, tilt=0.4 * side, wobble=-wobble), 25.0)
-
-
-def _in_wall(
-    body: Anatomy, level: float, side: int, phi: np.ndarray, depth: np.ndarray
-) -> np.ndarray:
-    ribs = body.cage(level, side, phi, 12.5)
-    return ribs + depth[:, None] * (body.fascia(level, side, phi) - ribs)
+        for scale, hu in ((1.0, -40.0), (0.66, 15.0)):
+            wide, high = 0.75 * body.breast * grown * scale, 0.20 * thick * scale
+            canvas.fill(ellipse((x, y), wide, high, tilt=tilt, wobble=wobble * scale), hu)
 
 
 def _sling(
-    body: Anatomy,
-    level: float,
+    section: Section,
     side: int,
     phi: tuple[float, float],
     depth: tuple[float, float],
-    taper: float = 0.6,
+    taper: np.ndarray,
 ) -> Outline:
-    along = np.linspace(0.0, 1.0, 18)
-    angle = phi[0] + along * (phi[1] - phi[0])
-    half = 0.5 * (depth[1] - depth[0]) * np.sin(np.pi * along) ** taper
-    middle = 0.5 * (depth[0] + depth[1])
-    return between(
-        _in_wall(body, level, side, angle, middle - half),
-        _in_wall(body, level, side, angle, middle + half),
-    )
+    middle, half = 0.5 * (depth[0] + depth[1]), 0.5 * (depth[1] - depth[0])
+    angle = phi[0] + _ALONG * (phi[1] - phi[0])
+    inner, outer = section.in_wall(side, angle, middle + half * np.stack([-taper, taper]))
+    return between(inner, outer)
 
 
 def _paint_muscle(
     canvas: Canvas,
-    body: Anatomy,
-    level: float,
+    section: Section,
     side: int,
     muscle: tuple[float, float, float, float, float],
 ) -> None:
     start, end, deep, shallow, gone = muscle
-    left = float(np.clip((gone - level) / 0.25, 0.0, 1.0))
+    left = float(np.clip((gone - section.level) / 0.25, 0.0, 1.0))
     if left <= 0.05:
         return
     middle, half = 0.5 * (deep + shallow), 0.5 * (shallow - deep) * left
-    outline = _sling(body, level, side, (start, end), (middle - half, middle + half))
+    outline = _sling(section, side, (start, end), (middle - half, middle + half), _ROUND)
     canvas.fill(outline, MUSCLE_HU)
 
 
-def _paint_ribs(canvas: Canvas, body: Anatomy, level: float, side: int) -> None:
+def _paint_ribs(canvas: Canvas, section: Section, side: int) -> None:
     # Ribs slope down to the front: the section of one rib wanders from spine to sternum.
+    body, level = section.body, section.level
     first = int(np.floor((level - _RIB_DESCENT) / _RIB_SPACING)) - 1
-    half_width = body.cage_half_axes(level)[0]
+    cortical, cancellous = CORTICAL_HU * body.bone_scale, CANCELLOUS_HU * body.bone_scale
     for number in range(first, first + 8):
         begun = (number + body.rib_phase + 0.08 * side) * _RIB_SPACING
         passed = (level - begun) / _RIB_DESCENT
         if not 0.03 < passed < 0.99:
             continue
         phi = 0.05 + 0.88 * passed**0.85
-        reach = (8.0 + 9.0 * np.sin(np.pi * phi)) / (np.pi * half_width)
+        reach = (8.0 + 9.0 * np.sin(np.pi * phi)) / (np.pi * section.half_width)
+        trim = 2.2 / (np.pi * section.half_width)
         if phi > 0.80:
-            _paint_arc(canvas, body, level, side, (phi - reach, phi + reach), 2.5, CARTILAGE_HU)
+            _paint_arc(canvas, section, side, (phi, reach), 2.5, CARTILAGE_HU)
             continue
-        dense = body.bone_scale
-        span = (phi - reach, phi + reach)
-        _paint_arc(canvas, body, level, side, span, 2.2, CORTICAL_HU * dense)
-        trim = 2.2 / (np.pi * half_width)
-        _paint_arc(
-            canvas, body, level, side, (span[0] + trim, span[1] - trim), 4.1, CANCELLOUS_HU * dense
-        )
+        _paint_arc(canvas, section, side, (phi, reach), 2.2, cortical)
+        _paint_arc(canvas, section, side, (phi, reach - trim), 4.1, cancellous)
 
 
 def _paint_arc(
     canvas: Canvas,
-    body: Anatomy,
-    level: float,
+    section: Section,
     side: int,
     span: tuple[float, float],
     inset: float,
     hu: float,
 ) -> None:
-    along = np.linspace(0.0, 1.0, 12)
-    phi = span[0] + along * (span[1] - span[0])
-    pleura = body.cage(level, side, phi)
-    outer = body.cage(level, side, phi, 12.5)
-    half = (0.5 - inset / 12.5) * np.sin(np.pi * np.clip(along, 0.02, 0.98)) ** 0.4
-    canvas.fill(
-        between(
-            pleura + (0.5 - half)[:, None] * (outer - pleura),
-            pleura + (0.5 + half)[:, None] * (outer - pleura),
-        ),
-        hu,
-    )
+    half = (0.5 - inset / RIB_CAGE_MM) * _BLUNT
+    angle = span[0] + (2.0 * _ALONG - 1.0) * span[1]
+    inner, outer = section.in_cage(side, angle, 0.5 + np.stack([-half, half]))
+    canvas.fill(between(inner, outer), hu)
 
 
-def _paint_scapula(canvas: Canvas, body: Anatomy, level: float, side: int) -> None:
-    if level > _SCAPULA_ENDS:
+def _paint_scapula(canvas: Canvas, section: Section, side: int) -> None:
+    if section.level > _SCAPULA_ENDS:
         return
-    left = min((_SCAPULA_ENDS - level) / 0.3, 1.0)
+    left = min((_SCAPULA_ENDS - section.level) / 0.3, 1.0)
     span = (0.31 - 0.15 * left, 0.31 + 0.12 * left)
-    dense = body.bone_scale
-    canvas.fill(_sling(body, level, side, span, (0.40, 0.53), 0.3), 0.8 * CORTICAL_HU * dense)
+    dense = section.body.bone_scale
+    outline = _sling(section, side, span, (0.40, 0.53), _BLUNT)
+    canvas.fill(outline, 0.8 * CORTICAL_HU * dense)
     inner = (span[0] + 0.012, span[1] - 0.012)
-    canvas.fill(_sling(body, level, side, inner, (0.445, 0.485), 0.3), CANCELLOUS_HU * dense)
+    outline = _sling(section, side, inner, (0.445, 0.485), _BLUNT)
+    canvas.fill(outline, CANCELLOUS_HU * dense)
 
 
-def _paint_sternum(canvas: Canvas, body: Anatomy, level: float) -> None:
+def _paint_sternum(canvas: Canvas, section: Section) -> None:
+    level = section.level
     there = float(np.clip((0.84 - level) / 0.08, 0.0, 1.0))
     if there <= 0.0:
         return
     manubrium = float(np.clip((0.32 - level) / 0.12, 0.0, 1.0))
-    front = body.cage(level, 1, np.array([1.0]))[0, 1] - 7.0
+    front = section.layers(1, np.array([1.0]))[0, 0, 1] - 7.0
     wide, thick = (15.0 + 9.0 * manubrium) * there, 5.6 + 1.6 * manubrium
-    dense = body.bone_scale
+    dense = section.body.bone_scale
     canvas.fill(ellipse((0.0, front), wide, thick), 0.7 * CORTICAL_HU * dense)
     canvas.fill(ellipse((0.0, front), wide - 2.0, thick - 1.9), 0.8 * CANCELLOUS_HU * dense)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,11 +99,18 @@ def write_cohort(
 
 
 def _remove(manifest: Path) -> None:
-    """Remove an earlier phantom: its manifest, and the patients that it names and no other file."""
+    """Remove an earlier phantom: its manifest and the files it names in the folder, no others."""
     with manifest.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if any(row.get("source") != SOURCE for row in rows):
         raise ConfigError(f"{manifest} is not a phantom's; name another folder")
+    root = manifest.parent.resolve()
+    files = {(root / row["path"]).resolve() for row in rows}
+    if not all(file.is_relative_to(root) and file.suffix == ".dcm" for file in files):
+        raise ConfigError(f"{manifest} names files that no phantom has; name another folder")
+    for path in files:
+        path.unlink(missing_ok=True)
+    for folder in {path.parent for path in files} - {root}:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
     manifest.unlink()
-    for patient in {row["patient_id"] for row in rows}:
-        shutil.rmtree(manifest.parent / patient, ignore_errors=True)

@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from transform.phantom.anatomy import Anatomy
 from transform.phantom.canvas import Frame
+from transform.phantom.section import Section
 from transform.phantom.texture import texture
 
 CONSOLIDATION_HU = 22.0
@@ -93,6 +93,7 @@ def draw_opacities(rng: np.random.Generator, severity: Severity) -> tuple[Opacit
         always = slot < least
         smallest, largest = severity.radius
         middle = float(rng.uniform(smallest, largest))
+        core = float(rng.uniform(0.35, 0.62))
         spread = 0.3 * (largest - smallest)
         opacities.append(
             Opacity(
@@ -104,7 +105,7 @@ def draw_opacities(rng: np.random.Generator, severity: Severity) -> tuple[Opacit
                 stretch=float(rng.uniform(1.0, 1.9)),
                 depth=float(rng.uniform(0.35, 0.75)),
                 ground_glass_hu=float(rng.uniform(-610, -400)),
-                core=float(rng.uniform(0.4, 0.7)) if rng.random() < severity.consolidated else 0.0,
+                core=core if rng.random() < severity.consolidated else 0.0,
                 offset=(float(rng.random()), float(rng.random())),
             )
         )
@@ -128,19 +129,20 @@ class Infiltrate:
     ground_glass_hu: np.ndarray
 
 
-def infiltrate(opacity: Opacity, body: Anatomy, level: float, frame: Frame) -> Infiltrate | None:
+def infiltrate(opacity: Opacity, section: Section, frame: Frame) -> Infiltrate | None:
     """The opacity's section at a level, before the lung's edge is applied.
 
     Returns:
       None where the slice does not cut it.
     """
+    level = section.level
     if not opacity.seen_at(level):
         return None
     size = frame.size
     radius = opacity.radius_at(level) * size
     phi = opacity.phi_at(level)
-    pleura = body.cage(level, opacity.side, np.array([phi - 0.02, phi, phi + 0.02]))
-    lung = np.array([opacity.side * 0.55 * body.cage_half_axes(level)[0], body.cage_centre(level)])
+    pleura = section.layers(opacity.side, np.array([phi - 0.02, phi, phi + 0.02]))[:, 0]
+    lung = np.array([opacity.side * 0.55 * section.half_width, section.centre])
     edge, tangent = frame.to_pixels(pleura[1]), np.diff(frame.to_pixels(pleura[::2]), axis=0)[0]
     inwards = frame.to_pixels(lung) - edge
     reach = float(np.hypot(*inwards))
@@ -165,7 +167,7 @@ def infiltrate(opacity: Opacity, body: Anatomy, level: float, frame: Frame) -> I
     depth += 0.05 * fine
     core = None
     if opacity.core:
-        core = np.clip((depth - (1.0 - opacity.core) + 0.12 * ragged) * 4.0, 0.0, 1.0)
+        core = np.clip((depth - (1.0 - opacity.core) + 0.12 * ragged) * 2.8, 0.0, 1.0)
     glass = np.clip(depth * 2.8 + 0.35, 0.0, 1.0)
     glass *= glass * (3.0 - 2.0 * glass)
     return Infiltrate(window, glass, core, opacity.ground_glass_hu + 32.0 * ragged + 22.0 * fine)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import functools
 
 import numpy as np
 
@@ -63,7 +64,6 @@ class Patient:
     sex: str
     study_date: datetime.date
     anatomy: Anatomy
-    vessels: VesselTree
     scanner: Scanner
     opacities: tuple[Opacity, ...]
 
@@ -71,6 +71,11 @@ class Patient:
     def id(self) -> str:
         """The Patient ID, unique over seeds."""
         return f"phantom{self.seed}-{self.number:05d}"
+
+    @functools.cached_property
+    def vessels(self) -> VesselTree:
+        """The patient's lung vessels, grown when a slice first needs them (some milliseconds)."""
+        return grow_vessels(self.random(Stream.VESSELS), self.anatomy)
 
     def random(self, stream: Stream, *more: int) -> np.random.Generator:
         """The patient's own random stream."""
@@ -108,7 +113,6 @@ def draw_patient(seed: int, number: int, severity: str = "moderate") -> Patient:
     sex = str(person.choice(["M", "F"]))
     age = int(np.clip(np.rint(person.normal(57, 15)), 18, 89))
     date = datetime.date(2020, 3, 1) + datetime.timedelta(days=int(person.integers(0, 365)))
-    anatomy = draw_anatomy(stream(Stream.ANATOMY), sex)
     return Patient(
         seed=seed,
         number=number,
@@ -117,8 +121,7 @@ def draw_patient(seed: int, number: int, severity: str = "moderate") -> Patient:
         age=age,
         sex=sex,
         study_date=date,
-        anatomy=anatomy,
-        vessels=grow_vessels(stream(Stream.VESSELS), anatomy),
+        anatomy=draw_anatomy(stream(Stream.ANATOMY), sex),
         scanner=_draw_scanner(stream(Stream.SCANNER)),
         opacities=draw_opacities(stream(Stream.OPACITIES), SEVERITIES[severity])
         if positive

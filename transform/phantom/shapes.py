@@ -7,10 +7,10 @@ import numpy as np
 Outline = np.ndarray
 Point = tuple[float, float]
 
-_TURN = np.linspace(0.0, 2.0 * np.pi, 56, endpoint=False)
+_TURN = np.linspace(0.0, 2.0 * np.pi, 40, endpoint=False)
 _COS, _SIN = np.cos(_TURN), np.sin(_TURN)
 _WAVES = np.stack([f(k * _TURN) / k for k in (2, 3, 4) for f in (np.cos, np.sin)])
-_HALF_TURN = np.linspace(-0.5 * np.pi, 0.5 * np.pi, 14)
+_HALF_TURN = np.linspace(-0.5 * np.pi, 0.5 * np.pi, 10)
 
 
 def ellipse(
@@ -31,7 +31,7 @@ def ellipse(
       wobble: float [6], relative amplitudes of the cosine and sine of 2, 3 and 4 turns.
 
     Returns:
-      float64 [56, 2], mm.
+      float64 [40, 2], mm.
     """
     reach = 1.0 if wobble is None else 1.0 + wobble @ _WAVES
     along, across = half_width * _COS * reach, half_height * _SIN * reach
@@ -45,13 +45,13 @@ def capsule(start: Point, end: Point, radius: float) -> Outline:
     """A straight tube with round ends, seen in its plane.
 
     Returns:
-      float64 [28, 2], mm.
+      float64 [20, 2], mm.
     """
     heading = np.arctan2(end[1] - start[1], end[0] - start[0])
     turn = np.concatenate([heading + _HALF_TURN, heading + np.pi + _HALF_TURN])
     caps = radius * np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    caps[:14] += end
-    caps[14:] += start
+    caps[:10] += end
+    caps[10:] += start
     return caps
 
 

@@ -29,7 +29,9 @@ def _field(size: int, grain: str) -> np.ndarray:
     return doubled
 
 
-def texture(size: int, grain: str, offset: tuple[float, float], window: tuple[slice, slice]):
+def texture(
+    size: int, grain: str, offset: tuple[float, float], window: tuple[slice, slice]
+) -> np.ndarray:
     """A window of a periodic random field of mean 0 and variance 1.
 
     Args:

@@ -12,11 +12,11 @@ from transform.phantom.canvas import Canvas
 # A weight of the canvas: below NEUTRAL is airway lumen, above it is vessel or airway wall.
 NEUTRAL = 40
 
-_LEAVES = 800
-_LEAF_RADIUS = 0.56
+_LEAVES = 1500
+_LEAF_RADIUS = 0.46
 # Murray's law gives 1/3; a little more keeps the hilar trunks as wide as they look on CT.
 _GROWTH = 0.355
-_SLAB = 2.6
+_SLAB = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,29 +51,31 @@ def _grow_side(
     count = 3 * _LEAVES
     level = rng.uniform(0.0, 1.0, count)
     across, along = rng.uniform(0.0, 1.0, count), rng.uniform(-1.0, 1.0, count)
-    axes = np.array([body.cage_half_axes(each) for each in level])
-    x, y = axes[:, 0] * across, axes[:, 1] * along
+    half_width, half_depth = body.cage_half_axes(level)
+    x, y = half_width * across, half_depth * along
     inside = (across**2 + along**2 < 0.93**2) & (x > 24.0)
     points = np.stack(
-        [side * x, y + body.cage_half_depth - axes[:, 1], level * body.lung_height], axis=1
+        [side * x, y + body.cage_half_depth - half_depth, level * body.lung_height], axis=1
     )[inside][:_LEAVES]
     root = np.array([side * 27.0, body.cage_centre(0.5) + 2.0, 0.48 * body.lung_height])
     away = np.linalg.norm(points - root, axis=1)
     nodes = np.concatenate([root[None], points[np.argsort(away, kind="stable")]])
 
+    square = np.einsum("ij,ij->i", nodes, nodes)
     parent = np.zeros(len(nodes), dtype=int)
     known = 1
     while known < len(nodes):
         # Joining in growing batches lets no point hang on one of its own batch, which gives the
         # generations of a tree, and keeps the search in numpy.
         batch = slice(known, min(known + max(known // 2, 1), len(nodes)))
-        gap = nodes[batch, None] - nodes[None, :known]
-        parent[batch] = np.einsum("ijk,ijk->ij", gap, gap).argmin(axis=1)
+        # |a - b|^2 less |a|^2, which is the same for every candidate b.
+        gap = square[:known] - 2.0 * nodes[batch] @ nodes[:known].T
+        parent[batch] = gap.argmin(axis=1)
         known = batch.stop
-    carried = np.ones(len(nodes))
-    for node in range(len(nodes) - 1, 0, -1):
-        carried[parent[node]] += carried[node]
-    radius = np.minimum(_LEAF_RADIUS * body.vessel_scale * carried**_GROWTH, 7.0)
+    carried = [1] * len(nodes)
+    for node, above in reversed(list(enumerate(parent.tolist()))[1:]):
+        carried[above] += carried[node]
+    radius = np.minimum(_LEAF_RADIUS * body.vessel_scale * np.array(carried) ** _GROWTH, 7.0)
     return nodes[parent[1:]], nodes[1:], radius[1:]
 
 

@@ -1,0 +1,73 @@
+"""The work of AtomicPusher."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tfx import types
+from tfx.components.pusher import executor as pusher
+from tfx.dsl.io import fileio
+from tfx.proto import pusher_pb2
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import io_utils, proto_utils
+
+# No server takes a folder of this name for a version.
+_UNFINISHED = ".unfinished-"
+
+
+def next_version(base: str) -> str:
+    """A version number above all in a folder: the time in seconds, or one more than the newest."""
+    names = fileio.listdir(base) if fileio.exists(base) else []
+    newest = max((int(name.strip("/")) for name in names if name.strip("/").isdigit()), default=0)
+    return str(max(int(time.time()), newest + 1))
+
+
+def publish(model_path: str, base: str, version: str) -> str:
+    """Copy a SavedModel to `base/version` so that nobody sees a part of it.
+
+    The copy is made under a name that no server takes for a version and renamed when whole; what
+    an earlier, killed push left under such a name is removed first.
+
+    Returns:
+      The version's folder.
+    """
+    fileio.makedirs(base)
+    for name in fileio.listdir(base):
+        if name.startswith(_UNFINISHED):
+            fileio.rmtree(f"{base}/{name}")
+    unfinished = f"{base}/{_UNFINISHED}{version}"
+    io_utils.copy_dir(model_path, unfinished)
+    destination = f"{base}/{version}"
+    fileio.rename(unfinished, destination)
+    return destination
+
+
+class Executor(pusher.Executor):
+    """Pusher's executor with an atomic last step."""
+
+    def Do(  # noqa: N802 TFX's name
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Push if blessed; the PushedModel artifact says whether, where and as which version."""
+        self._log_startup(input_dict, output_dict, exec_properties)
+        pushed = artifact_utils.get_single_instance(
+            output_dict[standard_component_specs.PUSHED_MODEL_KEY]
+        )
+        if not self.CheckBlessing(input_dict):
+            self._MarkNotPushed(pushed)
+            return
+        destination = pusher_pb2.PushDestination()
+        proto_utils.json_to_proto(
+            exec_properties[standard_component_specs.PUSH_DESTINATION_KEY], destination
+        )
+        base = destination.filesystem.base_directory
+        version = next_version(base)
+        model_path = self.GetModelPath(input_dict)
+        # The archive first: once the version is visible, nothing is left that could fail.
+        io_utils.copy_dir(model_path, pushed.uri)
+        folder = publish(model_path, base, version)
+        self._MarkPushed(pushed, pushed_destination=folder, pushed_version=version)

@@ -1,0 +1,1 @@
+"""The baseline: the blessed model that a candidate is compared with."""

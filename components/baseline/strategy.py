@@ -1,0 +1,54 @@
+"""Which model a candidate is compared with: the last blessed one that is not the candidate."""
+
+from __future__ import annotations
+
+import ml_metadata
+from tfx import types
+from tfx.components.evaluator import constants
+from tfx.dsl.components.common import resolver
+
+CANDIDATE = "candidate"
+MODEL = "model"
+MODEL_BLESSING = "model_blessing"
+
+
+class LastOtherBlessedModel(resolver.ResolverStrategy):
+    """Resolve the model that was blessed last, leaving the candidate itself out.
+
+    With TFX's own LatestBlessedModelStrategy a repeated run finds the model that its first run
+    blessed, compares that model with itself, and pushes it again. Leaving the candidate out gives
+    a repeated run the same baseline as before, so that it comes from the cache; and a candidate
+    that was blessed long ago still meets the one that is served now.
+    """
+
+    def resolve_artifacts(
+        self, store: ml_metadata.MetadataStore, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]]:
+        """Pick the baseline.
+
+        Args:
+          store: unused.
+          input_dict: `candidate` (one model), and all of `model` and `model_blessing`.
+
+        Returns:
+          `model` with one model or none, beside the candidate.
+        """
+        candidates = input_dict[CANDIDATE]
+        models = {model.id: model for model in input_dict[MODEL]}
+        blessings = sorted(input_dict[MODEL_BLESSING], key=lambda one: one.id, reverse=True)
+        for blessing in blessings:
+            model_id = blessing.get_int_custom_property(
+                constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY
+            )
+            blessed = blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY)
+            if (
+                blessed == constants.BLESSED_VALUE
+                and model_id in models
+                and all(candidate.id != model_id for candidate in candidates)
+            ):
+                return {
+                    CANDIDATE: candidates,
+                    MODEL: [models[model_id]],
+                    MODEL_BLESSING: [blessing],
+                }
+        return {CANDIDATE: candidates, MODEL: [], MODEL_BLESSING: []}

@@ -1,0 +1,1 @@
+"""ServingValidator: loads the export in a real server process and asks it questions over gRPC."""

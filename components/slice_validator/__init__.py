@@ -1,0 +1,1 @@
+"""SliceValidator: TFX's ExampleValidator, which stops the run over what would mislead training."""

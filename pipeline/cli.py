@@ -1,0 +1,319 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pipeline.config import RunConfig, load_config
+from pipeline.run import RunRequest, run
+from pipeline.run_log import hushed
+from pipeline.shipped_config import shipped_config
+from pipeline.summary import ExitCode, Summary
+from pipeline.terminal import RunDisplay, print_summary
+from transform.errors import BadDataError, ConfigError, CtnetError
+from transform.prediction import MODEL_NAME
+
+app = typer.Typer(
+    name="ctnet",
+    help="From chest-CT slices to a gated, served COVID-19 classifier.",
+    epilog="Any command takes --debug, which shows tracebacks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+prepare_app = typer.Typer(help="Turn a public data set into a manifest.", no_args_is_help=True)
+app.add_typer(prepare_app, name="prepare")
+
+_DEBUG = "--debug"
+_debug = False
+
+ConfigOption = Annotated[Path, typer.Option("--config", help="The run's configuration (YAML).")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="The manifest; overrides the config's data.")
+]
+WorkdirOption = Annotated[
+    Path | None, typer.Option("--workdir", help="The run's folder; overrides the config's workdir.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; may be repeated."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print data for programs.")]
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _print_json(values: object) -> None:
+    typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
+
+
+def _show(summary: Summary, as_json: bool) -> None:
+    if as_json:
+        typer.echo(summary.to_json())
+    else:
+        print_summary(summary, Console())
+    if summary.error:
+        typer.echo(f"ctnet: {summary.error}", err=True)
+
+
+def _manifest_of(config: RunConfig, data: Path | None) -> Path:
+    if data is None and config.data is None:
+        raise ConfigError("no manifest: give --data MANIFEST, or data: in the configuration")
+    return data or Path(config.data or "")
+
+
+@app.command("run")
+def run_command(
+    config: ConfigOption,
+    data: DataOption = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the pipeline: ingest, validate, transform, train, gate, push, report.
+
+    Exit codes: 0 pushed, 2 bad usage or configuration, 3 not blessed (what was served before
+    stays), 4 bad data, 1 anything else.
+    """
+    checked = load_config(config, settings)
+    folder = workdir or Path(checked.workdir or f"work/{checked.name}")
+    summary = run(
+        RunRequest(checked, _manifest_of(checked, data), folder), RunDisplay(), debug=_debug
+    )
+    _show(summary, as_json)
+    raise typer.Exit(summary.exit_code)
+
+
+@app.command()
+def demo(
+    workdir: Annotated[Path, typer.Option("--workdir", help="The demo's folder.")] = Path("demo"),
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the main job on synthetic CT: from slices to a served model that answers.
+
+    Exit codes: those of `ctnet run`; 1 also where an answer is wrong.
+    """
+    from pipeline import demo as demo_parts
+
+    console = Console(stderr=True)
+    config = load_config(shipped_config("demo"), settings)
+    total = demo_parts.PATIENTS * demo_parts.SLICES
+    with _bar() as bar:
+        task = bar.add_task("drawing synthetic CT", total=total)
+        manifest = demo_parts.make_demo_data(
+            workdir / "data", config.seed, lambda done: bar.update(task, completed=done)
+        )
+    console.print(
+        f"synthetic CT: {total} slices of {demo_parts.PATIENTS} patients, half of them with "
+        f"{demo_parts.SEVERITY} disease, in {workdir / 'data'}",
+        highlight=False,
+    )
+    summary = run(RunRequest(config, manifest, workdir), RunDisplay(), debug=_debug)
+    if summary.exit_code is not ExitCode.PUSHED:
+        _show(summary, as_json)
+        raise typer.Exit(summary.exit_code)
+    answers = demo_parts.ask_about_test_slices(summary, manifest)
+    if as_json:
+        _print_json(
+            {
+                **json.loads(summary.to_json()),
+                "answers": [
+                    {
+                        "path": one.path,
+                        "label": one.label,
+                        "probability": one.probability,
+                        "decision": one.decision,
+                    }
+                    for one in answers
+                ],
+            }
+        )
+    else:
+        print_summary(summary, Console())
+        table = Table(title="Asked over gRPC", title_justify="left", box=None, pad_edge=False)
+        for column in ("slice of a test patient", "truth", "probability", "decision"):
+            table.add_column(column)
+        words = {1: "positive", 0: "negative"}
+        for one in answers:
+            table.add_row(one.path, words[one.label], f"{one.probability:.3f}", words[one.decision])
+        Console().print("\n", table, sep="")
+    if not all(one.right for one in answers):
+        typer.echo("ctnet: the served model answered wrongly", err=True)
+        raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="The folder to write; gets manifest.csv.")],
+    patients: Annotated[int, typer.Option("--patients", help="How many; half are positive.")] = 20,
+    slices: Annotated[int, typer.Option("--slices", help="Of each patient.")] = 8,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,
+    severity: Annotated[
+        str, typer.Option("--severity", help="mild, moderate or severe disease.")
+    ] = "moderate",
+    size: Annotated[int, typer.Option("--size", help="Pixels a side.")] = 512,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw synthetic chest CT: DICOM files with true Hounsfield units, and their manifest."""
+    with hushed():
+        from transform.phantom import write_cohort
+    with _bar() as bar:
+        task = bar.add_task("drawing synthetic CT", total=max(patients * slices, 0))
+        manifest = write_cohort(
+            out,
+            patients=patients,
+            slices=slices,
+            seed=seed,
+            severity=severity,
+            size=size,
+            progress=lambda done: bar.update(task, completed=done),
+        )
+    if as_json:
+        _print_json({"manifest": str(manifest), "slices": patients * slices})
+    else:
+        typer.echo(f"{patients * slices} slices of {patients} patients; manifest: {manifest}")
+
+
+@prepare_app.command("covid-ct")
+def prepare_covid_ct_command(
+    root: Annotated[Path, typer.Argument(help="The data set's folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The manifest to write.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write a manifest of the public COVID-CT data set under its official split."""
+    from pipeline.datasets.covid_ct import prepare_covid_ct
+
+    prepared = prepare_covid_ct(root, out)
+    if as_json:
+        _print_json(
+            {
+                "manifest": str(prepared.manifest),
+                "rows": prepared.rows,
+                "splits": prepared.by_split_and_label,
+                "patients": prepared.patients,
+                "notes": prepared.notes,
+            }
+        )
+        return
+    for note in prepared.notes:
+        typer.echo(f"note: {note}", err=True)
+    table = Table(box=None, pad_edge=False)
+    for column in ("split", "positive", "negative"):
+        table.add_column(column, justify="left" if column == "split" else "right")
+    for split, by_label in prepared.by_split_and_label.items():
+        table.add_row(split, str(by_label["positive"]), str(by_label["negative"]))
+    table.add_row(
+        "patients", str(prepared.patients["positive"]), str(prepared.patients["negative"])
+    )
+    Console().print(table)
+    typer.echo(f"{prepared.rows} slices; manifest: {prepared.manifest}")
+
+
+@app.command()
+def serve(
+    model_dir: Annotated[Path, typer.Argument(help="A folder of versions: WORKDIR/serving/ctnet.")],
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="0 takes any free one.")] = 8500,
+    model_name: Annotated[str, typer.Option("--model-name")] = MODEL_NAME,
+) -> None:
+    """Serve the newest version over TF Serving's gRPC protocol, on this machine."""
+    from serving.__main__ import main as serve_main
+
+    arguments = [str(model_dir), "--host", host, "--port", str(port), "--model-name", model_name]
+    raise typer.Exit(serve_main(arguments))
+
+
+@app.command()
+def predict(
+    files: Annotated[list[Path], typer.Argument(help="PNG, JPEG or DICOM slices.")],
+    server: Annotated[str, typer.Option("--server", help="HOST:PORT.")] = "127.0.0.1:8500",
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a server about slices.
+
+    Exit codes: 0 all predicted, 1 a file could not be predicted (the others are).
+    """
+    with hushed():
+        from serving.client import Client
+    results = []
+    with Client(server) as client, _bar() as bar:
+        for result in bar.track(
+            client.predict_files(files), total=len(files), description="predicting"
+        ):
+            results.append(result)
+    if as_json:
+        _print_json(
+            [
+                {
+                    "path": str(one.path),
+                    "probability": one.prediction.probability if one.prediction else None,
+                    "decision": one.prediction.decision if one.prediction else None,
+                    "threshold": one.prediction.threshold if one.prediction else None,
+                    "error": one.error,
+                }
+                for one in results
+            ]
+        )
+    else:
+        table = Table(box=None, pad_edge=False)
+        for column in ("file", "probability", "decision", "threshold"):
+            table.add_column(column, overflow="fold")
+        for one in results:
+            if one.prediction:
+                table.add_row(
+                    str(one.path),
+                    f"{one.prediction.probability:.4f}",
+                    "positive" if one.prediction.decision else "negative",
+                    f"{one.prediction.threshold:.4f}",
+                )
+        if table.row_count:
+            Console().print(table)
+    failed = [one for one in results if one.error]
+    for one in failed:
+        typer.echo(f"ctnet: {one.error}", err=True)
+    if failed:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _exit_code_of(error: CtnetError) -> ExitCode:
+    if isinstance(error, ConfigError):
+        return ExitCode.USAGE
+    return ExitCode.BAD_DATA if isinstance(error, BadDataError) else ExitCode.FAILED
+
+
+def main() -> None:
+    """Run the command line; errors that a user can cause end in one line."""
+    global _debug
+    _debug = _DEBUG in sys.argv[1:]
+    try:
+        app([argument for argument in sys.argv[1:] if argument != _DEBUG])
+    except CtnetError as error:
+        if _debug:
+            raise
+        typer.echo(f"ctnet: {error}", err=True)
+        sys.exit(_exit_code_of(error))
+    except KeyboardInterrupt:
+        typer.echo("ctnet: interrupted", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

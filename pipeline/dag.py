@@ -1,0 +1,227 @@
+"""The DAG: which steps a run has, and what flows between them."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import tfx.v1 as tfx
+from components.report_gen.component import ReportGen
+from tfx.components import ImportSchemaGen
+from tfx.orchestration import metadata
+
+from components.atomic_pusher.component import AtomicPusher
+from components.baseline import strategy
+from components.ct_example_gen.component import CTExampleGen
+from components.ct_example_gen.manifest import ManifestFacts
+from components.serving_validator.component import ServingValidator
+from components.slice_evaluator.component import SliceEvaluator
+from components.slice_evaluator.gate import Bounds, make_eval_config
+from components.slice_validator.component import SliceValidator
+from pipeline.code_version import code_version
+from pipeline.config import RunConfig
+from pipeline.leaks import describe_leaks
+from pipeline.workdir import Workdir
+from trainer.weights import BackboneWeights
+from transform import ct_example
+from transform.schema import SCHEMA_FILE
+
+PREPROCESSING_FN = "transform.preprocessing.preprocessing_fn"
+RUN_FN = "trainer.run.run_fn"
+BASELINE_ID = "Baseline"
+
+_MODEL_FIELDS = ("backbone", "head", "dropout", "batch_norm", "batch_norm_momentum")
+_FIT_FIELDS = (
+    "epochs",
+    "head_epochs",
+    "learning_rate",
+    "head_learning_rate",
+    "optimizer",
+    "weight_decay",
+    "schedule",
+    "warmup_epochs",
+    "label_smoothing",
+    "early_stopping",
+)
+
+
+def gate_bounds(config: RunConfig) -> Bounds:
+    """The gate's bounds of a configuration."""
+    gate = config.gate
+    return Bounds(gate.min_sensitivity, gate.min_specificity, gate.max_regression)
+
+
+def _transform_config(config: RunConfig) -> dict[str, Any]:
+    """What preprocessing_fn is given; the code version is there for the cache."""
+    return {**config.transform.model_dump(), "code_version": code_version("transform")}
+
+
+def _trainer_config(config: RunConfig, weights: BackboneWeights) -> dict[str, Any]:
+    """What run_fn is given (see `trainer.run.run_fn`); the code version is for the cache."""
+    train = config.train.model_dump()
+    model = config.model.model_dump(include=set(_MODEL_FIELDS))
+    return {
+        "seed": config.seed,
+        "hu_min": config.transform.hu_min,
+        "window": list(config.hounsfield.window),
+        "target_sensitivity": config.gate.target_sensitivity,
+        "strategy": train["strategy"],
+        "batch_size": train["batch_size"],
+        "examples_per_class": train["examples_per_class"],
+        "class_weights": train["class_weights"],
+        "model": {**model, "image_size": config.transform.image_size},
+        "fit": {
+            **{name: train[name] for name in _FIT_FIELDS},
+            "batch_norm": config.model.batch_norm,
+        },
+        "augmentation": train["augmentation"],
+        "weights": {"path": weights.path, "fingerprint": weights.fingerprint},
+        "code_version": code_version("trainer", "transform"),
+    }
+
+
+def _versioned_schema(workdir: Workdir) -> str:
+    """The schema under a path that changes with its text, because TFX's cache knows paths only."""
+    version = code_version("transform")
+    copy = workdir.artifacts / "schema" / version / SCHEMA_FILE.name
+    if not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = copy.with_suffix(".unfinished")
+        shutil.copyfile(SCHEMA_FILE, unfinished)
+        unfinished.replace(copy)
+    return str(copy)
+
+
+def build_pipeline(
+    config: RunConfig,
+    *,
+    manifest: str,
+    facts: ManifestFacts,
+    weights: BackboneWeights,
+    workdir: Workdir,
+) -> tfx.dsl.Pipeline:
+    """The pipeline of one run.
+
+    Args:
+      config: checked.
+      manifest: path of the manifest, absolute.
+      facts: of the manifest; its fingerprint makes the cache miss when the input changes.
+      weights: resolved from `config.model.weights`.
+      workdir: where everything goes.
+    """
+    example_gen = CTExampleGen(
+        manifest=manifest,
+        input_fingerprint=facts.fingerprint,
+        code_version=code_version("components/ct_example_gen", "transform"),
+        window=config.hounsfield.window,
+        root=config.ingest.root,
+        on_leak=config.ingest.on_leak,
+        max_quarantined=config.ingest.max_quarantined,
+        split=config.split.model_dump(),
+        quarantine_copy=str(workdir.quarantine),
+    )
+    examples = example_gen.outputs["examples"]
+    schema_gen = ImportSchemaGen(schema_file=_versioned_schema(workdir))
+    schema = schema_gen.outputs["schema"]
+    statistics_gen = tfx.components.StatisticsGen(
+        examples=examples, stats_options=_statistics_options()
+    )
+    validator = SliceValidator(statistics=statistics_gen.outputs["statistics"], schema=schema)
+    transform = tfx.components.Transform(
+        examples=examples,
+        schema=schema,
+        preprocessing_fn=PREPROCESSING_FN,
+        custom_config=_transform_config(config),
+        # The test split stays raw: the Evaluator asks the exported model about it.
+        splits_config=tfx.proto.SplitsConfig(
+            analyze=[ct_example.TRAIN], transform=[ct_example.TRAIN, ct_example.EVAL]
+        ),
+        disable_statistics=True,
+    )
+    transform.add_upstream_node(validator)
+    trainer = tfx.components.Trainer(
+        run_fn=RUN_FN,
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        train_args=tfx.proto.TrainArgs(splits=[ct_example.TRAIN]),
+        eval_args=tfx.proto.EvalArgs(splits=[ct_example.EVAL]),
+        custom_config=_trainer_config(config, weights),
+    )
+    model = trainer.outputs["model"]
+    baseline = tfx.dsl.Resolver(
+        strategy_class=strategy.LastOtherBlessedModel,
+        **{
+            strategy.CANDIDATE: model,
+            strategy.MODEL: tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+            strategy.MODEL_BLESSING: tfx.dsl.Channel(
+                type=tfx.types.standard_artifacts.ModelBlessing
+            ),
+        },
+    ).with_id(BASELINE_ID)
+    evaluator = SliceEvaluator(
+        examples=examples,
+        model=model,
+        baseline_model=baseline.outputs[strategy.MODEL],
+        eval_config=make_eval_config(gate_bounds(config), config.evaluate.batch_size),
+        example_splits=[ct_example.TEST],
+        schema=schema,
+    )
+    serving_validator = ServingValidator(
+        model=model,
+        examples=examples,
+        code_version=code_version("serving", "transform", "components/serving_validator"),
+    )
+    pusher = AtomicPusher(
+        model=model,
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=serving_validator.outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(workdir.serving))
+        ),
+    )
+    report_gen = ReportGen(
+        quarantine=example_gen.outputs["quarantine"],
+        model_run=trainer.outputs["model_run"],
+        evaluation=evaluator.outputs["evaluation"],
+        blessing=evaluator.outputs["blessing"],
+        pushed_model=pusher.outputs["pushed_model"],
+        name=config.name,
+        bounds=gate_bounds(config),
+        config=config.model_dump(mode="json"),
+        leaks=describe_leaks(config),
+        code_version=code_version("components/report_gen", "components/slice_evaluator"),
+        report_copy=str(workdir.report),
+    )
+    return tfx.dsl.Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=str(workdir.artifacts),
+        components=[
+            example_gen,
+            statistics_gen,
+            schema_gen,
+            validator,
+            transform,
+            trainer,
+            baseline,
+            evaluator,
+            serving_validator,
+            pusher,
+            report_gen,
+        ],
+        enable_cache=True,
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(
+            str(workdir.metadata)
+        ),
+        beam_pipeline_args=list(config.beam.args),
+    )
+
+
+def _statistics_options() -> Any:
+    """Statistics over everything but the pixels."""
+    import tensorflow_data_validation as tfdv  # must come after tfx
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    schema = text_format.Parse(SCHEMA_FILE.read_text(), schema_pb2.Schema())
+    names = [feature.name for feature in schema.feature if feature.name != ct_example.IMAGE]
+    return tfdv.StatsOptions(feature_allowlist=names)

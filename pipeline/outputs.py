@@ -1,0 +1,103 @@
+"""What the steps of a run left: their artifacts, read through ML Metadata."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2
+
+from components.atomic_pusher.executor import publish
+from components.ct_example_gen.outcome import IngestOutcome, read_outcome
+from components.slice_evaluator.gate import Bounds, GateResult, read_gate
+from pipeline.workdir import Workdir
+from transform.ct_example import SPLITS
+
+_OUTPUT_EVENTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
+
+
+def open_store(workdir: Workdir) -> MetadataStore:
+    """The ML Metadata store of a run's folder."""
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str(workdir.metadata)
+    return MetadataStore(connection)
+
+
+@dataclasses.dataclass(frozen=True)
+class StepOutputs:
+    """The artifacts of one run.
+
+    Attributes:
+      store: the metadata.
+      executions: execution ids by step.
+    """
+
+    store: MetadataStore
+    executions: dict[str, int]
+
+    def artifact(self, step: str, key: str) -> metadata_store_pb2.Artifact:
+        """The artifact that a step put out under a key."""
+        events = self.store.get_events_by_execution_ids([self.executions[step]])
+        ids = [
+            event.artifact_id
+            for event in events
+            if event.type in _OUTPUT_EVENTS and event.path.steps[0].key == key
+        ]
+        (artifact,) = self.store.get_artifacts_by_id(ids[-1:])
+        return artifact
+
+    def folder(self, step: str, key: str) -> Path:
+        """The folder of such an artifact."""
+        return Path(self.artifact(step, key).uri)
+
+
+@dataclasses.dataclass(frozen=True)
+class PushedVersion:
+    """A model in the serving folder.
+
+    Attributes:
+      folder: the version's.
+      version: its number.
+    """
+
+    folder: Path
+    version: str
+
+
+def read_gate_result(outputs: StepOutputs, bounds: Bounds) -> GateResult:
+    """Figures and bounds of the run's evaluation."""
+    return read_gate(outputs.folder("SliceEvaluator", "evaluation"), bounds)
+
+
+def read_ingest_outcome(outputs: StepOutputs) -> IngestOutcome:
+    """What came of the run's manifest."""
+    return read_outcome(outputs.folder("CTExampleGen", "quarantine"))
+
+
+def count_examples(outcome: IngestOutcome) -> dict[str, dict[str, int]]:
+    """Slices by split and class."""
+    return {
+        split: {
+            "positive": outcome.accepted[split]["1"],
+            "negative": outcome.accepted[split]["0"],
+        }
+        for split in SPLITS
+    }
+
+
+def find_pushed(outputs: StepOutputs, workdir: Workdir) -> PushedVersion | None:
+    """The version that the run pushed, None where it did not.
+
+    A cached run pushes nothing anew; where its version has been deleted since, it is laid out
+    again from the archive that the Pusher keeps.
+    """
+    artifact = outputs.artifact("AtomicPusher", "pushed_model")
+    properties = artifact.custom_properties
+    if properties["pushed"].int_value != 1:
+        return None
+    version = properties["pushed_version"].string_value
+    folder = workdir.serving / version
+    if not folder.exists():
+        publish(artifact.uri, str(workdir.serving), version)
+    return PushedVersion(folder, version)

@@ -1,0 +1,153 @@
+"""One run: from a configuration and a manifest to a verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import shutil
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.config import RunConfig
+from pipeline.leaks import describe_leaks
+from pipeline.run_log import output_to
+from pipeline.summary import Summary, Verdict
+from pipeline.terminal import RunDisplay
+from pipeline.workdir import Workdir, open_workdir
+from transform.errors import BadDataError, ConfigError, CtnetError
+
+if TYPE_CHECKING:
+    from pipeline.local_runner import StepResult
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRequest:
+    """What `ctnet run` is asked for.
+
+    Attributes:
+      config: checked.
+      manifest: the manifest's path.
+      workdir: the run's folder.
+    """
+
+    config: RunConfig
+    manifest: Path
+    workdir: Path
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _execute(
+    request: RunRequest, workdir: Workdir, display: RunDisplay, steps: list[StepResult]
+) -> dict[str, int]:
+    """Build and run the DAG; heavy imports stand here, so that their noise goes to the log."""
+    import absl.logging
+    import tfx.v1  # noqa: F401 before everything that imports TFDV or TFMA
+
+    from components.ct_example_gen.manifest import survey_manifest
+    from pipeline.dag import build_pipeline
+    from pipeline.local_runner import FailedStepError, Listener, run_pipeline
+    from trainer import progress
+    from trainer.weights import resolve_weights
+
+    absl.logging.set_verbosity(absl.logging.INFO)
+    manifest = request.manifest.resolve()
+    facts = survey_manifest(manifest)
+    pipeline = build_pipeline(
+        request.config,
+        manifest=str(manifest),
+        facts=facts,
+        weights=resolve_weights(request.config.model.weights),
+        workdir=workdir,
+    )
+
+    def ended(step: StepResult) -> None:
+        steps.append(step)
+        display.step_ended(step.name, step.seconds, step.cached)
+
+    try:
+        with progress.telling(display.training_progress):
+            return run_pipeline(pipeline, Listener(display.step_begun, ended))
+    except FailedStepError as error:
+        display.step_failed(error.step)
+        cause = error.__cause__
+        if isinstance(cause, CtnetError):
+            raise type(cause)(f"{error.step}: {cause}") from cause
+        raise RuntimeError(f"{error.step} failed: {_one_line(cause or error)}") from cause
+
+
+def _conclude(
+    request: RunRequest, workdir: Workdir, executions: dict[str, int], summary: Summary
+) -> None:
+    """Fill the summary with what the steps left, and lay the report and quarantine out."""
+    from pipeline import outputs as run_outputs
+    from pipeline.dag import gate_bounds
+
+    outputs = run_outputs.StepOutputs(run_outputs.open_store(workdir), executions)
+    outcome = run_outputs.read_ingest_outcome(outputs)
+    gate = run_outputs.read_gate_result(outputs, gate_bounds(request.config))
+    summary.counts = {
+        "examples": run_outputs.count_examples(outcome),
+        "quarantined": outcome.quarantined,
+    }
+    summary.metrics = gate.metrics
+    summary.evaluation = str(outputs.folder("SliceEvaluator", "evaluation"))
+    summary.bounds = [dataclasses.asdict(bound) for bound in gate.bounds]
+    pushed = run_outputs.find_pushed(outputs, workdir)
+    summary.verdict = Verdict.PUSHED if pushed else Verdict.NOT_BLESSED
+    if pushed:
+        summary.model, summary.version = str(pushed.folder), pushed.version
+        summary.serving = str(workdir.serving)
+    # A cached step wrote nothing just now; what lies in the folder may be of another run.
+    quarantine = outputs.folder("CTExampleGen", "quarantine") / workdir.quarantine.name
+    shutil.copyfile(quarantine, workdir.quarantine)
+    shutil.copytree(outputs.folder("ReportGen", "report"), workdir.report, dirs_exist_ok=True)
+    summary.report = str(workdir.report / "index.html")
+
+
+def run(request: RunRequest, display: RunDisplay, *, debug: bool = False) -> Summary:
+    """Run the pipeline and leave `summary.json`.
+
+    Args:
+      request: what to run.
+      display: told how it goes.
+      debug: let exceptions through.
+
+    Returns:
+      The summary; its exit code is the command's.
+
+    Raises:
+      ConfigError: the folder, the weights or the devices cannot be used.
+    """
+    workdir = open_workdir(request.workdir)
+    began = datetime.datetime.now()
+    log = workdir.logs / f"run-{began:%Y%m%d-%H%M%S}.log"
+    summary = Summary(request.config.name, Verdict.FAILED, log=str(log))
+    summary.leaks = describe_leaks(request.config)
+    steps: list[StepResult] = []
+    with output_to(log) as (out, err):
+        display.open(out, err)
+        try:
+            executions = _execute(request, workdir, display, steps)
+            _conclude(request, workdir, executions, summary)
+        except ConfigError:
+            traceback.print_exc()
+            raise
+        except BadDataError as error:
+            traceback.print_exc()
+            if debug:
+                raise
+            summary.verdict, summary.error = Verdict.BAD_DATA, str(error)
+        except Exception as error:
+            traceback.print_exc()
+            if debug:
+                raise
+            summary.error = f"{error}; the traceback is in {log}"
+        finally:
+            display.close()
+            summary.steps = [dataclasses.asdict(step) for step in steps]
+            summary.write(workdir.summary)
+    return summary

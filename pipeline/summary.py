@@ -1,0 +1,91 @@
+"""The summary of a run: for programs in summary.json, for people on the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+class Verdict(enum.StrEnum):
+    """How a run ended."""
+
+    PUSHED = "pushed"
+    NOT_BLESSED = "not_blessed"
+    BAD_DATA = "bad_data"
+    FAILED = "failed"
+    NOTHING_NEW = "nothing_new"
+
+
+class ExitCode(enum.IntEnum):
+    """What `ctnet run` and `ctnet retrain` exit with; schedulers act on it."""
+
+    PUSHED = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_BLESSED = 3
+    BAD_DATA = 4
+
+
+_EXIT_CODES = {
+    Verdict.PUSHED: ExitCode.PUSHED,
+    Verdict.NOTHING_NEW: ExitCode.PUSHED,
+    Verdict.NOT_BLESSED: ExitCode.NOT_BLESSED,
+    Verdict.BAD_DATA: ExitCode.BAD_DATA,
+    Verdict.FAILED: ExitCode.FAILED,
+}
+
+
+@dataclasses.dataclass
+class Summary:
+    """What a run leaves in `WORKDIR/summary.json`.
+
+    Attributes:
+      name: the run's name.
+      verdict: how it ended.
+      error: one line, where it ended before its end.
+      metrics: figures on the test split by name.
+      bounds: of the gate, each with `metric`, `at_least`, `value` and `passed`.
+      counts: `examples` by split and class, `quarantined` by reason.
+      leaks: sentences about leaks that the configuration allowed.
+      model: folder of the pushed version.
+      version: of the pushed model.
+      serving: the folder that a server is pointed at.
+      evaluation: folder of the evaluation; `predictions-*.jsonl` there has every test slice.
+      report: the report's file.
+      log: the log's file.
+      steps: each with `name`, `seconds` and `cached`.
+    """
+
+    name: str
+    verdict: Verdict
+    error: str | None = None
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    bounds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    counts: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    leaks: list[str] = dataclasses.field(default_factory=list)
+    model: str | None = None
+    version: str | None = None
+    serving: str | None = None
+    evaluation: str | None = None
+    report: str | None = None
+    log: str | None = None
+    steps: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code of the verdict."""
+        return _EXIT_CODES[self.verdict]
+
+    def to_json(self) -> str:
+        """The summary as one JSON object."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    def write(self, path: Path) -> None:
+        """Write `summary.json`, whole or not at all."""
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        unfinished.write_text(self.to_json() + "\n")
+        unfinished.replace(path)

@@ -1,0 +1,169 @@
+"""What a person sees of a run: steps, epochs, and a summary at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pipeline.summary import Summary, Verdict
+
+if TYPE_CHECKING:
+    from trainer.progress import TrainingProgress
+
+_WHAT_STEPS_DO = {
+    "CTExampleGen": "read slices",
+    "StatisticsGen": "statistics",
+    "ImportSchemaGen": "schema",
+    "SliceValidator": "validate",
+    "Transform": "Hounsfield units to model input",
+    "Trainer": "train",
+    "Baseline": "find the last blessed model",
+    "SliceEvaluator": "evaluate and gate",
+    "ServingValidator": "ask a real server",
+    "AtomicPusher": "push",
+    "ReportGen": "report",
+}
+
+
+class RunDisplay:
+    """Progress on standard error: a line a step and an epoch, and a live line on a terminal."""
+
+    def __init__(self) -> None:
+        """Nothing is printed before `open`."""
+        self._console = Console(stderr=True)
+        self._progress: Progress | None = None
+        self._task: object = None
+        self._numbering = ""
+
+    def open(self, out: TextIO, err: TextIO) -> None:
+        """Print to the terminal's own files while this process's output goes to a log."""
+        del out  # The summary goes there, when the run is over.
+        self._console = Console(file=err, highlight=False)
+
+    def _stop_live_line(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _start_live_line(self, text: str, total: int | None) -> None:
+        self._stop_live_line()
+        if not self._console.is_terminal:
+            return
+        columns = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
+        if total:
+            columns.insert(2, BarColumn())
+        self._progress = Progress(*columns, console=self._console, transient=True)
+        self._task = self._progress.add_task(text, total=total)
+        self._progress.start()
+
+    def step_begun(self, name: str, number: int, steps: int) -> None:
+        """A step begins."""
+        self._numbering = f"[{number:2d}/{steps}]"
+        self._start_live_line(f"{self._numbering} {name}", None)
+
+    def step_ended(self, name: str, seconds: float, cached: bool) -> None:
+        """A step has ended well."""
+        self._stop_live_line()
+        time = "cached" if cached else f"{seconds:.1f} s"
+        what = _WHAT_STEPS_DO.get(name, "")
+        self._console.print(f"{self._numbering:8}{name:18}{time:>9}  {what}", markup=False)
+
+    def step_failed(self, name: str) -> None:
+        """A step has failed; the reason is printed at the end."""
+        self._stop_live_line()
+        self._console.print(f"{self._numbering:8}{name:18}{'failed':>9}", markup=False)
+
+    def training_progress(self, progress: TrainingProgress) -> None:
+        """A training step or epoch is done."""
+        where = f"{progress.phase} epoch {progress.epoch}/{progress.epochs}"
+        if progress.finished:
+            self._stop_live_line()
+            wanted = ("loss", "auc", "val_loss", "val_auc")
+            figures = "  ".join(
+                f"{name} {progress.metrics[name]:.3f}"
+                for name in wanted
+                if name in progress.metrics
+            )
+            self._console.print(f"{'':8}{where:24}  {figures}", markup=False)
+        elif self._console.is_terminal:
+            if self._progress is None or progress.step == 1:
+                self._start_live_line(f"{self._numbering} {where}", progress.steps)
+            assert self._progress is not None
+            self._progress.update(self._task, completed=progress.step)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Nothing more comes before the summary."""
+        self._stop_live_line()
+
+
+def _counts_table(summary: Summary) -> Table:
+    table = Table(title="Data", title_justify="left", box=None, pad_edge=False)
+    table.add_column("split")
+    table.add_column("positive", justify="right")
+    table.add_column("negative", justify="right")
+    for split, by_class in summary.counts["examples"].items():
+        table.add_row(split, str(by_class["positive"]), str(by_class["negative"]))
+    return table
+
+
+def _metrics_table(summary: Summary) -> Table:
+    table = Table(title="Test split", title_justify="left", box=None, pad_edge=False)
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_column("at least", justify="right")
+    table.add_column("")
+    bounds = {bound["metric"]: bound for bound in summary.bounds}
+    figures = {**summary.metrics, **{name: one["value"] for name, one in bounds.items()}}
+    for name in sorted(figures, key=lambda one: (one not in bounds, one)):
+        bound = bounds.get(name)
+        value = figures[name]
+        table.add_row(
+            name,
+            f"{value:.0f}" if name == "example_count" else f"{value:.3f}",
+            f"{bound['at_least']:.3f}" if bound else "",
+            ("ok" if bound["passed"] else "FAILED") if bound else "",
+        )
+    return table
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Print a run's summary for people."""
+    console.print()
+    if summary.counts:
+        console.print(_counts_table(summary))
+        quarantined = summary.counts["quarantined"]
+        if quarantined:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in quarantined.items())
+            console.print(f"quarantined: {reasons} (see quarantine.jsonl)", highlight=False)
+        console.print()
+    if summary.metrics:
+        console.print(_metrics_table(summary))
+        console.print()
+    for leak in summary.leaks:
+        console.print(f"Leak: {leak}", style="bold yellow", highlight=False)
+    lines = {"report": summary.report, "log": summary.log}
+    if summary.verdict is Verdict.PUSHED:
+        console.print(f"Pushed version {summary.version}.", style="bold green", highlight=False)
+        lines = {
+            "model": summary.model,
+            "serve it": f"ctnet serve {summary.serving}",
+            "ask it": "ctnet predict FILE... --server 127.0.0.1:8500",
+            **lines,
+        }
+    elif summary.verdict is Verdict.NOT_BLESSED:
+        failed = ", ".join(
+            f"{bound['metric']} {bound['value']:.3f} < {bound['at_least']:.3f}"
+            for bound in summary.bounds
+            if not bound["passed"]
+        )
+        console.print(
+            f"Not pushed: {failed}. What was served before stays.",
+            style="bold red",
+            highlight=False,
+        )
+    for name, value in lines.items():
+        if value:
+            console.print(f"{name:9} {value}", highlight=False, soft_wrap=True)

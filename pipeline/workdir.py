@@ -1,0 +1,75 @@
+"""The folder that holds all of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from transform.errors import ConfigError
+from transform.prediction import MODEL_NAME
+
+
+@dataclasses.dataclass(frozen=True)
+class Workdir:
+    """Where a run keeps what; the names are part of ctnet's interface.
+
+    Attributes:
+      root: absolute.
+    """
+
+    root: Path
+
+    @property
+    def artifacts(self) -> Path:
+        """TFX's pipeline root."""
+        return self.root / "pipeline"
+
+    @property
+    def metadata(self) -> Path:
+        """The ML Metadata store, SQLite."""
+        return self.root / "metadata.sqlite"
+
+    @property
+    def logs(self) -> Path:
+        """Logs, one file a run."""
+        return self.root / "logs"
+
+    @property
+    def report(self) -> Path:
+        """The latest report, `index.html`, and the model card."""
+        return self.root / "report"
+
+    @property
+    def serving(self) -> Path:
+        """What a server is pointed at: numbered versions."""
+        return self.root / "serving" / MODEL_NAME
+
+    @property
+    def summary(self) -> Path:
+        """The latest run's summary for programs."""
+        return self.root / "summary.json"
+
+    @property
+    def quarantine(self) -> Path:
+        """The latest run's quarantine, also when the run stopped."""
+        return self.root / "quarantine.jsonl"
+
+
+def open_workdir(path: Path) -> Workdir:
+    """Make the folder where it is missing.
+
+    Raises:
+      ConfigError: it cannot be made or written.
+    """
+    workdir = Workdir(path.resolve())
+    try:
+        workdir.logs.mkdir(parents=True, exist_ok=True)
+        workdir.artifacts.mkdir(exist_ok=True)
+        probe = workdir.root / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be used as the run's folder ({error.strerror}); give --workdir"
+        ) from None
+    return workdir

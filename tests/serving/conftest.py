@@ -1,0 +1,135 @@
+"""A tiny model whose answers can be worked out by hand, and a server that serves it."""
+
+import io
+import os
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+from serving.message_size import MAX_MESSAGE_BYTES, size_options
+from serving.server import EmbeddedServer
+from transform.ct_example import IMAGE, INTERCEPT, SLOPE
+from transform.hounsfield import scaled_slices
+from transform.picture_graph import decode_picture
+from transform.prediction import (
+    DECISION,
+    EXAMPLES,
+    IMAGE_BYTES,
+    PREDICT_IMAGE,
+    PROBABILITY,
+    SERVING_DEFAULT,
+    THRESHOLD,
+)
+
+# The side of pydicom's CT_small.dcm, so that the resize changes nothing.
+SIDE = 128
+
+
+class MeanGrey(tf.Module):
+    """Says that the probability is the mean grey level, black 0 and white 1."""
+
+    def __init__(self, threshold):
+        super().__init__()
+        self.threshold = tf.Variable(threshold, dtype=tf.float32)
+
+    def _outputs(self, probability):
+        return {
+            PROBABILITY: probability,
+            DECISION: tf.cast(probability >= self.threshold, tf.int64),
+            THRESHOLD: tf.fill(tf.shape(probability), self.threshold),
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)])
+    def predict_examples(self, examples):
+        number = tf.io.FixedLenFeature([], tf.float32)
+        features = tf.io.parse_example(
+            examples,
+            {IMAGE: tf.io.FixedLenFeature([], tf.string), SLOPE: number, INTERCEPT: number},
+        )
+        image = scaled_slices(
+            features[IMAGE],
+            features[SLOPE],
+            features[INTERCEPT],
+            hu_min=-1000.0,
+            hu_max=400.0,
+            size=SIDE,
+        )
+        return self._outputs(tf.reduce_mean(image, axis=[1, 2, 3]))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)])
+    def predict_image(self, image_bytes):
+        def mean_grey(encoded):
+            grey, white = decode_picture(encoded)
+            return tf.reduce_mean(tf.cast(grey, tf.float32)) / white
+
+        return self._outputs(tf.map_fn(mean_grey, image_bytes, fn_output_signature=tf.float32))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="values")])
+    def halve(self, values):
+        return {"halves": values / 2.0}
+
+
+def export(folder, threshold):
+    model = MeanGrey(threshold)
+    signatures = {
+        SERVING_DEFAULT: model.predict_examples,
+        PREDICT_IMAGE: model.predict_image,
+        "halve": model.halve,
+    }
+    tf.saved_model.save(model, str(folder), signatures=signatures)
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory):
+    """Versions 2 and 10 whole, 11 half-written, and the leavings of writers."""
+    folder = tmp_path_factory.mktemp("ctnet")
+    export(folder / "2", threshold=0.25)
+    export(folder / "10", threshold=0.5)
+    (folder / "11" / "variables").mkdir(parents=True)
+    for name in ("_temp_12", "12.tmp", ".12", "-12", "twelve"):
+        (folder / name).mkdir()
+        (folder / name / "saved_model.pb").write_bytes(b"unfinished")
+    (folder / "13").write_text("a file, not a folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(model_dir):
+    with EmbeddedServer(model_dir, port=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def channel(server):
+    with grpc.insecure_channel(
+        server.address, options=size_options(MAX_MESSAGE_BYTES)
+    ) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def predictions(channel):
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
+@pytest.fixture(scope="session")
+def models(channel):
+    return model_service_pb2_grpc.ModelServiceStub(channel)
+
+
+def encoded_picture(grey, file_format="PNG", side=32):
+    """A picture of one grey level."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((side, side), grey, np.uint8)).save(buffer, format=file_format)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def picture():
+    return encoded_picture
