@@ -6,14 +6,13 @@ import shutil
 from typing import Any
 
 import tfx.v1 as tfx
-from components.report_gen.component import ReportGen
-from tfx.components import ImportSchemaGen
 from tfx.orchestration import metadata
 
 from components.atomic_pusher.component import AtomicPusher
 from components.baseline import strategy
 from components.ct_example_gen.component import CTExampleGen
 from components.ct_example_gen.manifest import ManifestFacts
+from components.report_gen.component import ReportGen
 from components.serving_validator.component import ServingValidator
 from components.slice_evaluator.component import SliceEvaluator
 from components.slice_evaluator.gate import Bounds, make_eval_config
@@ -121,7 +120,7 @@ def build_pipeline(
         quarantine_copy=str(workdir.quarantine),
     )
     examples = example_gen.outputs["examples"]
-    schema_gen = ImportSchemaGen(schema_file=_versioned_schema(workdir))
+    schema_gen = tfx.components.ImportSchemaGen(schema_file=_versioned_schema(workdir))
     schema = schema_gen.outputs["schema"]
     statistics_gen = tfx.components.StatisticsGen(
         examples=examples, stats_options=_statistics_options()

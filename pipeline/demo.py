@@ -12,8 +12,8 @@ from pipeline.summary import Summary
 from transform.errors import CtnetError
 
 # Enough slices of severe disease that a network learns from random weights in a few epochs.
-PATIENTS = 120
-SLICES = 8
+PATIENTS = 300
+SLICES = 4
 SIZE = 256
 SEVERITY = "severe"
 

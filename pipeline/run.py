@@ -130,6 +130,7 @@ def run(request: RunRequest, display: RunDisplay, *, debug: bool = False) -> Sum
     steps: list[StepResult] = []
     with output_to(log) as (out, err):
         display.open(out, err)
+        display.starting()
         try:
             executions = _execute(request, workdir, display, steps)
             _conclude(request, workdir, executions, summary)

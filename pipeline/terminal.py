@@ -59,6 +59,10 @@ class RunDisplay:
         self._task = self._progress.add_task(text, total=total)
         self._progress.start()
 
+    def starting(self) -> None:
+        """Libraries are being loaded, which takes a while."""
+        self._start_live_line("loading TensorFlow and TFX", None)
+
     def step_begun(self, name: str, number: int, steps: int) -> None:
         """A step begins."""
         self._numbering = f"[{number:2d}/{steps}]"
@@ -69,12 +73,16 @@ class RunDisplay:
         self._stop_live_line()
         time = "cached" if cached else f"{seconds:.1f} s"
         what = _WHAT_STEPS_DO.get(name, "")
-        self._console.print(f"{self._numbering:8}{name:18}{time:>9}  {what}", markup=False)
+        self._console.print(
+            f"{self._numbering:8}{name:18}{time:>9}  {what}", markup=False, soft_wrap=True
+        )
 
     def step_failed(self, name: str) -> None:
         """A step has failed; the reason is printed at the end."""
         self._stop_live_line()
-        self._console.print(f"{self._numbering:8}{name:18}{'failed':>9}", markup=False)
+        self._console.print(
+            f"{self._numbering:8}{name:18}{'failed':>9}", markup=False, soft_wrap=True
+        )
 
     def training_progress(self, progress: TrainingProgress) -> None:
         """A training step or epoch is done."""
@@ -87,7 +95,7 @@ class RunDisplay:
                 for name in wanted
                 if name in progress.metrics
             )
-            self._console.print(f"{'':8}{where:24}  {figures}", markup=False)
+            self._console.print(f"{'':8}{where:24}  {figures}", markup=False, soft_wrap=True)
         elif self._console.is_terminal:
             if self._progress is None or progress.step == 1:
                 self._start_live_line(f"{self._numbering} {where}", progress.steps)

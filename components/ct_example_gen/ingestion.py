@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from components.ct_example_gen import outcome, quarantine
 from components.ct_example_gen.manifest import ManifestRow, read_manifest, resolve_path
 from components.ct_example_gen.quarantine import QuarantinedSlice
 from components.ct_example_gen.splitting import SplitShares, hashed_split
-from transform.ct_example import SPLITS, TRAIN, SliceFacts, StoredSlice, make_example
+from transform.ct_example import SPLITS, SliceFacts, StoredSlice, make_example
 from transform.reading import Reason, UnusableSliceError, read_slice
 
 SLICES_A_SHARD = 256
@@ -41,8 +42,9 @@ class IngestSettings:
       window: HU of black and white in pictures that lost their Hounsfield units.
       root: folder outside of which no file is read, or None.
       shares: the split by hash; None where the manifest gives the split.
-      on_leak: "drop_from_train" quarantines a leaked patient's training slices; other values
-        leave them for the caller to judge.
+      on_leak: "drop_from_train" keeps a leaked patient in the last of its splits (test before
+        eval before train) and quarantines the rest; other values leave it for the caller to
+        judge.
       shards: number of TFRecord files a split.
     """
 
@@ -63,7 +65,12 @@ def _quarantine(row: ManifestRow, reason: Reason, detail: str) -> beam.pvalue.Ta
 def _keep_first_of_an_id(
     id_and_rows: tuple[str, Iterable[ManifestRow]],
 ) -> Iterator[ManifestRow | beam.pvalue.TaggedOutput]:
-    first, *others = sorted(id_and_rows[1], key=lambda row: row.number)
+    image_id, rows = id_and_rows
+    first, *others = sorted(rows, key=lambda row: row.number)
+    if not image_id:
+        for row in (first, *others):
+            yield _quarantine(row, Reason.MISSING_FILE, f"row {row.number} names no path")
+        return
     yield first
     for row in others:
         detail = f"row {row.number} repeats the path of row {first.number}"
@@ -96,9 +103,11 @@ def _find_leaks(
     splits = sorted({row.split for row in rows})
     if len(splits) > 1:
         yield beam.pvalue.TaggedOutput(_COUNTED, (outcome.LEAK, "+".join(splits), ""))
+    # The operating point and early stopping are fitted on eval, so that for test eval is training.
+    last = max(splits, key=SPLITS.index)
     for row in rows:
-        if len(splits) > 1 and row.split == TRAIN and settings.on_leak == DROP_FROM_TRAIN:
-            others = " and ".join(split for split in splits if split != TRAIN)
+        if row.split != last and settings.on_leak == DROP_FROM_TRAIN:
+            others = " and ".join(split for split in splits if split != row.split)
             detail = f"patient {row.patient_id} also stands in {others}"
             yield _quarantine(row, Reason.LEAKED_PATIENT, detail)
         else:
@@ -111,8 +120,6 @@ def _shard_of(row: ManifestRow, shards: int) -> tuple[str, int]:
 
 
 def _read_row(row: ManifestRow, settings: IngestSettings) -> StoredSlice:
-    if not row.path:
-        raise UnusableSliceError(Reason.MISSING_FILE, f"row {row.number} names no path")
     path = resolve_path(row, Path(settings.manifest))
     if settings.root is not None and not path.resolve().is_relative_to(
         Path(settings.root).resolve()
@@ -123,15 +130,16 @@ def _read_row(row: ManifestRow, settings: IngestSettings) -> StoredSlice:
 
 def _facts(row: ManifestRow) -> SliceFacts:
     try:
-        age = float(row.age) if row.age else None
+        age = float(row.age)
     except ValueError:
-        age = None
+        age = math.nan
     return SliceFacts(
         image_id=row.image_id,
         patient_id=row.patient_id,
         source=row.source,
         label=int(row.label),
-        age=age,
+        # Spreadsheets and pandas write an unknown number as "nan".
+        age=age if math.isfinite(age) else None,
         sex=row.sex or None,
         study_date=row.study_date or None,
     )

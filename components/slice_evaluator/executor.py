@@ -8,7 +8,7 @@ from tfx import types
 from tfx.components.evaluator import executor as evaluator
 from tfx.types import artifact_utils, standard_component_specs
 
-from components.slice_evaluator import predictions
+from components.slice_evaluator import extractors, predictions
 
 
 class Executor(evaluator.Executor):
@@ -28,5 +28,5 @@ class Executor(evaluator.Executor):
             super().Do(
                 input_dict,
                 output_dict,
-                {**exec_properties, standard_component_specs.MODULE_PATH_KEY: predictions.__name__},
+                {**exec_properties, standard_component_specs.MODULE_PATH_KEY: extractors.__name__},
             )

@@ -10,7 +10,7 @@ import tensorflow_model_analysis as tfma
 from google.protobuf import wrappers_pb2
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.slice_evaluator.predictions import BASELINE, CANDIDATE
+from components.slice_evaluator.model_names import BASELINE, CANDIDATE
 from transform import ct_example, prediction
 
 SENSITIVITY = "sensitivity"
@@ -150,17 +150,21 @@ def _figures(result: tfma.EvalResult) -> dict[str, float]:
         for by_sub_key in overall.values()
         for values in by_sub_key.values()
         for name, value in values.items()
-        if "doubleValue" in value
+        # With a baseline TFMA adds what changed; the one change that is gated is ours to name.
+        if "doubleValue" in value and not name.endswith("_diff")
     }
 
 
 def read_gate(evaluation: Path, bounds: Bounds) -> GateResult:
     """Read figures and verdicts from an evaluation artifact's folder."""
-    by_model = {
-        result.model_name: _figures(result) for result in tfma.load_eval_results(str(evaluation))
-    }
-    baseline = by_model.pop(BASELINE, None)
-    (metrics,) = by_model.values()
+    # TFMA leaves the name of a lone model out.
+    candidate = tfma.load_eval_result(str(evaluation))
+    models = [spec.name for spec in candidate.config.model_specs]
+    baseline = None
+    if BASELINE in models:
+        candidate = tfma.load_eval_result(str(evaluation), model_name=CANDIDATE)
+        baseline = _figures(tfma.load_eval_result(str(evaluation), model_name=BASELINE))
+    metrics = _figures(candidate)
     failed = {
         failure.metric_key.name
         for per_slice in tfma.load_validation_result(str(evaluation)).metric_validations_per_slice

@@ -47,8 +47,8 @@ class Executor(example_validator.Executor):
     def _Validate(  # noqa: N802 TFX's name
         self, inputs: dict[str, Any], outputs: dict[str, Any]
     ) -> anomalies_pb2.Anomalies:
-        (schema,) = inputs[standard_component_specs.SCHEMA_KEY]
-        reduced = {**inputs, standard_component_specs.SCHEMA_KEY: [without_pixels(schema)]}
+        key = standard_component_specs.SCHEMA_KEY
+        reduced = {**inputs, key: without_pixels(inputs[key])}
         anomalies = super()._Validate(reduced, outputs)
         self._errors += [
             f"{feature}: {info.description}"

@@ -7,7 +7,7 @@ a test holds the two equal.
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from transform.ct_example import StoredSlice
 from transform.reading.unusable import Reason, UnusableSliceError
@@ -53,9 +53,10 @@ def read_picture(path: Path, window: tuple[float, float]) -> StoredSlice:
                 grey, white = np.asarray(image.convert("L")).astype(np.uint16), _EIGHT_BIT_WHITE
     except Image.DecompressionBombError as error:
         raise UnusableSliceError(Reason.TOO_LARGE, f"{path}: {error}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UnusableSliceError(
-            Reason.UNREADABLE, f"{path} is damaged or cut off: {error}"
-        ) from error
+    except UnusableSliceError:
+        raise
+    # Pillow and its decoders raise many kinds of error on damaged files.
+    except Exception as error:
+        raise UnusableSliceError.damaged(path, error) from error
     slope, intercept = window_rescale(window, white)
     return StoredSlice(grey, slope, intercept, calibrated=False)

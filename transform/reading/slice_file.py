@@ -33,8 +33,9 @@ def read_head(path: Path) -> bytes:
             return file.read(_PREAMBLE_BYTES + len(_DICOM_PREFIX))
     except FileNotFoundError:
         raise UnusableSliceError(Reason.MISSING_FILE, f"no such file: {path}") from None
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+    # ValueError: no system takes the name for one of a file.
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UnusableSliceError(Reason.UNREADABLE, f"cannot open {path}: {reason}") from error
 
 

@@ -1,6 +1,9 @@
 """Why a slice cannot be used: the reason codes of the quarantine."""
 
+from __future__ import annotations
+
 import enum
+from pathlib import Path
 
 
 class Reason(enum.StrEnum):
@@ -12,6 +15,7 @@ class Reason(enum.StrEnum):
     NO_PIXELS = "no_pixels"
     NOT_CT = "not_ct"
     NOT_RESCALED = "not_rescaled"
+    IMPLAUSIBLE_HU = "implausible_hu"
     MULTI_FRAME = "multi_frame"
     UNSUPPORTED_PIXELS = "unsupported_pixels"
     TOO_LARGE = "too_large"
@@ -32,6 +36,15 @@ class UnusableSliceError(Exception):
     """
 
     def __init__(self, reason: Reason, detail: str):
-        super().__init__(f"{reason.value}: {detail}")
+        # Decoders write errors of several lines.
+        self.detail = " ".join(detail.splitlines())
+        super().__init__(f"{reason.value}: {self.detail}")
         self.reason = reason
-        self.detail = detail
+
+    @classmethod
+    def damaged(cls, path: Path, error: Exception) -> UnusableSliceError:
+        """What becomes of a file whose decoder raised `error`."""
+        return cls(
+            Reason.UNREADABLE,
+            f"{path} is damaged or cut off: {str(error) or type(error).__name__}",
+        )

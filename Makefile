@@ -1,0 +1,56 @@
+# `make` alone lists what can be done.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# uv, from wherever it is; `make setup` gets it where it is missing.
+UV = $(shell command -v uv || echo $(VENV)/bin/uv)
+
+.PHONY: help
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: requirements.lock pyproject.toml setup.py
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing: install Python 3.11, or say where it is: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@cp $$(command -v uv || echo $(BIN)/uv) $(VENV)/.uv
+	@echo "installing the locked packages into $(VENV) (3 GB)"
+	@VIRTUAL_ENV=$(VENV) $(VENV)/.uv pip sync --quiet --require-hashes requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(VENV)/.uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.installed  ## make .venv from requirements.lock
+
+.PHONY: demo
+demo: setup  ## synthetic CT to a served model that answers, in DEMO (default ./demo)
+	@$(BIN)/ctnet demo --workdir $(or $(DEMO),demo)
+
+.PHONY: test
+test: setup  ## all tests
+	@$(BIN)/python -m pytest
+
+.PHONY: unit
+unit: setup  ## the fast tests alone
+	@$(BIN)/python -m pytest -m "not e2e"
+
+.PHONY: lint
+lint: setup  ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+.PHONY: format
+format: setup  ## let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: lock
+lock: setup  ## write requirements.lock anew from pyproject.toml and overrides.txt
+	@$(VENV)/.uv pip compile --quiet pyproject.toml --all-extras --group dev --override overrides.txt --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command "make lock" --output-file requirements.lock
+
+.PHONY: clean
+clean:  ## remove what the targets made, but for the data of runs
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

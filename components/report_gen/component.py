@@ -1,0 +1,98 @@
+"""The contract of ReportGen."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+
+from components.ct_example_gen.quarantine import Quarantine
+from components.report_gen.executor import Executor
+from components.report_gen.report import Report
+from components.slice_evaluator.gate import Bounds
+
+
+class ReportGenSpec(types.ComponentSpec):
+    """Parameters, inputs and outputs of ReportGen."""
+
+    PARAMETERS = {  # noqa: RUF012 TFX reads these
+        "settings": component_spec.ExecutionParameter(type=str),
+        "code_version": component_spec.ExecutionParameter(type=str),
+        "report_copy": component_spec.ExecutionParameter(type=str, optional=True),
+    }
+    INPUTS = {  # noqa: RUF012
+        "quarantine": component_spec.ChannelParameter(type=Quarantine),
+        "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel),
+    }
+    OUTPUTS = {  # noqa: RUF012
+        "report": component_spec.ChannelParameter(type=Report),
+    }
+
+
+class ReportGen(base_component.BaseComponent):
+    """Write what came of a run into one HTML file, with the model card beside it.
+
+    Outputs:
+      report: `index.html` and `model_card.md`.
+    """
+
+    SPEC_CLASS = ReportGenSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        *,
+        quarantine: types.BaseChannel,
+        model_run: types.BaseChannel,
+        evaluation: types.BaseChannel,
+        blessing: types.BaseChannel,
+        pushed_model: types.BaseChannel,
+        name: str,
+        bounds: Bounds,
+        config: dict[str, Any],
+        leaks: list[str],
+        code_version: str,
+        report_copy: str | None = None,
+    ):
+        """Describe one report.
+
+        Args:
+          quarantine: of CTExampleGen.
+          model_run: of the Trainer, with its training record.
+          evaluation: of SliceEvaluator.
+          blessing: of SliceEvaluator.
+          pushed_model: of the Pusher.
+          name: the run's.
+          bounds: the gate's.
+          config: the run's, JSON values only.
+          leaks: sentences about how test data may have leaked into training.
+          code_version: changes when the report's code does, so that the cache misses.
+          report_copy: a folder that gets a copy of the report.
+        """
+        settings = {
+            "name": name,
+            "bounds": dataclasses.asdict(bounds),
+            "config": config,
+            "leaks": leaks,
+        }
+        super().__init__(
+            spec=ReportGenSpec(
+                quarantine=quarantine,
+                model_run=model_run,
+                evaluation=evaluation,
+                blessing=blessing,
+                pushed_model=pushed_model,
+                # The order of the keys is the order in which the report shows them.
+                settings=json.dumps(settings),
+                code_version=code_version,
+                report_copy=report_copy,
+                report=types.Channel(type=Report),
+            )
+        )

@@ -1,0 +1,12 @@
+"""The report's artifact and the names of its files."""
+
+from tfx.types import artifact
+
+INDEX = "index.html"
+MODEL_CARD = "model_card.md"
+
+
+class Report(artifact.Artifact):
+    """Artifact: a folder with `index.html`, which needs no other file, and `model_card.md`."""
+
+    TYPE_NAME = "CTReport"

@@ -1,0 +1,44 @@
+"""The verdict: whether the model is served now, and if not, why."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from components.report_gen.content import ReportContent
+from components.report_gen.wording import metric_name, side_by_side
+from components.slice_evaluator.gate import BoundResult
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What a reader wants to know first.
+
+    Attributes:
+      pushed: whether the model is served now.
+      headline: a few words.
+      reasons: sentences.
+    """
+
+    pushed: bool
+    headline: str
+    reasons: list[str]
+
+
+def _say_failed(bound: BoundResult) -> str:
+    value, at_least = side_by_side(bound.value, bound.at_least)
+    return f"{metric_name(bound.metric)} is {value}; it must be at least {at_least}."
+
+
+def reach_verdict(content: ReportContent) -> Verdict:
+    """The verdict on a run."""
+    failed = [_say_failed(bound) for bound in content.gate.bounds if not bound.passed]
+    if content.pushed:
+        version = f" as version {content.version}" if content.version else ""
+        return Verdict(True, f"Pushed{version}", failed or ["Every bound of the gate holds."])
+    if content.blessed:
+        why = "The gate let the model pass, but it was not pushed; the run's log says why."
+    elif failed:
+        why = "A model that was served before is still served."
+    else:
+        why = "The evaluation withheld its blessing, although every bound of the gate holds."
+    return Verdict(False, "Not pushed", [*failed, why])

@@ -1,0 +1,159 @@
+import dataclasses
+import html
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from components.report_gen.figures import draw_pictures
+from components.report_gen.render import render_page, render_report
+from components.slice_evaluator.gate import BoundResult, GateResult
+
+VOID = {"meta", "br", "link", "img"}
+
+
+class Page(HTMLParser):
+    """The text a reader sees, what the page would fetch, and whether its tags are closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.fetched, self.ids, self.open, self.tags = "", [], [], [], set()
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+                self.fetched.append(value)
+            if name == "id":
+                self.ids.append(value)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.text += data
+
+
+def read_page(content):
+    page = Page(render_page(content))
+    page.text = " ".join(page.text.split())
+    return page
+
+
+def test_a_pushed_model_is_announced_with_its_version_and_place(pushed):
+    text = read_page(pushed).text
+    assert "Pushed as version 1749890012" in text
+    assert "/srv/serving/ctnet/1749890012" in text
+    assert "Every bound of the gate holds." in text
+
+
+def test_a_model_that_failed_is_announced_with_the_failed_bound_its_value_and_nothing_else(
+    not_pushed,
+):
+    text = read_page(not_pushed).text
+    assert "Not pushed" in text
+    assert "Specificity is 0.763; it must be at least 0.800." in text
+    assert "Sensitivity is" not in text
+
+
+def test_a_value_just_below_its_bound_does_not_look_like_the_bound(not_pushed):
+    gate = GateResult(
+        not_pushed.gate.metrics, [BoundResult("sensitivity", 0.8, 0.79996, passed=False)]
+    )
+    text = read_page(dataclasses.replace(not_pushed, gate=gate)).text
+    assert "Sensitivity is 0.79996; it must be at least 0.80000." in text
+
+
+def test_a_blessed_model_that_was_not_pushed_is_not_blamed_on_the_gate(pushed):
+    content = dataclasses.replace(pushed, pushed=False, version=None, destination=None)
+    text = read_page(content).text
+    assert "The gate let the model pass, but it was not pushed" in text
+
+
+def test_the_page_shows_the_figures_the_data_and_the_facts_of_training(not_pushed):
+    text = read_page(not_pushed).text
+    for shown in ("0.855", "0.763", "0.861", "234", "191", "1.375", "0.091 → 0.047", "unreadable"):
+        assert shown in text
+    assert "window (−1000 HU for black, 400 HU for white)" in text
+    assert "reaches a sensitivity of 0.90 on the validation split" in text
+    assert "not a screening test, and not the sole way" in text
+
+
+def test_every_picture_has_a_title_and_says_in_words_what_it_shows(not_pushed):
+    page = render_page(not_pushed)
+    pictures = draw_pictures(not_pushed)
+    assert len(pictures) == 6
+    for picture in pictures:
+        assert f"<figcaption>{picture.title}</figcaption>" in page
+        assert f'<svg role="img" aria-label="{html.escape(picture.alt)}"' in page
+
+
+def test_leaks_are_warned_of_before_the_figures_and_none_are_invented(not_pushed):
+    leak = "Slices were split by image."
+    text = read_page(dataclasses.replace(not_pushed, leaks=[leak])).text
+    assert text.index(leak) < text.index("Figures on the test split")
+    assert "Warning" not in read_page(not_pushed).text
+
+
+def test_the_page_fetches_nothing_and_runs_nothing(pushed):
+    page = read_page(pushed)
+    assert page.fetched
+    assert all(link.startswith("#") for link in page.fetched)
+    assert "script" not in page.tags
+    source = render_page(pushed)
+    assert "@import" not in source
+    assert not re.search(r"url\((?!#)", source)
+
+
+def test_every_link_within_the_page_has_one_target(not_pushed):
+    page = read_page(not_pushed)
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.fetched} <= set(page.ids)
+
+
+@pytest.mark.parametrize("nasty", ["<script>alert(1)</script>", "a\"b' & <c>"])
+def test_whatever_stands_in_names_is_shown_as_text(not_pushed, nasty):
+    predictions = dataclasses.replace(not_pushed.predictions)
+    predictions.id[:] = nasty
+    content = dataclasses.replace(
+        not_pushed,
+        name=nasty,
+        destination=nasty,
+        leaks=[nasty],
+        predictions=predictions,
+        quarantined=[dataclasses.replace(not_pushed.quarantined[0], path=nasty, detail=nasty)],
+        config={nasty: {nasty: nasty}},
+    )
+    page = read_page(content)
+    assert "script" not in page.tags
+    assert page.text.count(nasty) >= 7
+
+
+def test_the_first_of_many_quarantined_slices_are_called_the_first(not_pushed):
+    outcome = dataclasses.replace(not_pushed.outcome, quarantined={"unreadable": 5000})
+    text = read_page(dataclasses.replace(not_pushed, outcome=outcome)).text
+    assert "The first 1 slices in quarantine" in text
+    assert "5,000" in text
+
+
+def test_the_same_content_gives_the_same_bytes(not_pushed, tmp_path):
+    first = render_report(not_pushed, tmp_path / "first").read_bytes()
+    assert render_report(not_pushed, tmp_path / "second").read_bytes() == first
+
+
+def test_an_older_report_is_replaced_and_nothing_else_is_left_in_the_folder(pushed, tmp_path):
+    (tmp_path / "index.html").write_text("old")
+    page = render_report(pushed, tmp_path)
+    assert page == tmp_path / "index.html"
+    assert "Pushed as version" in page.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "model_card.md"]
