@@ -31,6 +31,8 @@ app = typer.Typer(
 )
 prepare_app = typer.Typer(help="Turn a public data set into a manifest.", no_args_is_help=True)
 app.add_typer(prepare_app, name="prepare")
+compile_app = typer.Typer(help="Write the pipeline for another orchestrator.", no_args_is_help=True)
+app.add_typer(compile_app, name="compile")
 
 _DEBUG = "--debug"
 _debug = False
@@ -293,6 +295,47 @@ def predict(
         raise typer.Exit(ExitCode.FAILED)
 
 
+@app.command()
+def report(
+    workdir: Annotated[Path, typer.Argument(help="A run's folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Rebuild the report of the latest run that came to its end, and print where it is."""
+    with hushed():
+        from pipeline.rebuild_report import rebuild_report
+
+        page = rebuild_report(workdir)
+    if as_json:
+        _print_json({"report": str(page)})
+    else:
+        typer.echo(str(page))
+
+
+@compile_app.command("kubeflow")
+def compile_kubeflow(
+    config: ConfigOption,
+    image: Annotated[str, typer.Option("--image", help="The image that every step runs.")],
+    output: Annotated[Path, typer.Option("--output", help="YAML for KFP, JSON for Vertex AI.")],
+    root: Annotated[
+        str, typer.Option("--root", help="Where artifacts go, such as gs://bucket/ctnet.")
+    ] = "gs://your-bucket/ctnet",
+    data: Annotated[
+        str | None, typer.Option("--data", help="The manifest, as the steps see it.")
+    ] = None,
+    settings: SetOption = None,
+) -> None:
+    """Write the Kubeflow Pipelines v2 definition of the same pipeline."""
+    checked = load_config(config, settings)
+    manifest = data or checked.data
+    if manifest is None:
+        raise ConfigError("no manifest: give --data MANIFEST, or data: in the configuration")
+    with hushed():
+        from pipeline.kubeflow import compile_for_kubeflow
+
+        compile_for_kubeflow(checked, manifest=manifest, root=root, image=image, output=output)
+    typer.echo(f"pipeline {checked.name} for image {image}: {output}")
+
+
 def _exit_code_of(error: CtnetError) -> ExitCode:
     if isinstance(error, ConfigError):
         return ExitCode.USAGE
@@ -310,6 +353,12 @@ def main() -> None:
             raise
         typer.echo(f"ctnet: {error}", err=True)
         sys.exit(_exit_code_of(error))
+    except Exception as error:
+        if _debug:
+            raise
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        typer.echo(f"ctnet: unexpected {line}; --debug shows the traceback", err=True)
+        sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
         typer.echo("ctnet: interrupted", err=True)
         sys.exit(130)

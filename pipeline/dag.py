@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
+from pathlib import Path
 from typing import Any
 
 import tfx.v1 as tfx
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.resolver import ResolverStrategy
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
+    LatestBlessedModelStrategy,
+)
 from tfx.orchestration import metadata
 
 from components.atomic_pusher.component import AtomicPusher
 from components.baseline import strategy
 from components.ct_example_gen.component import CTExampleGen
-from components.ct_example_gen.manifest import ManifestFacts
 from components.report_gen.component import ReportGen
 from components.serving_validator.component import ServingValidator
 from components.slice_evaluator.component import SliceEvaluator
@@ -21,7 +27,7 @@ from pipeline.code_version import code_version
 from pipeline.config import RunConfig
 from pipeline.leaks import describe_leaks
 from pipeline.workdir import Workdir
-from trainer.weights import BackboneWeights
+from trainer.weights import NONE, BackboneWeights
 from transform import ct_example
 from transform.schema import SCHEMA_FILE
 
@@ -74,9 +80,43 @@ def _trainer_config(config: RunConfig, weights: BackboneWeights) -> dict[str, An
             "batch_norm": config.model.batch_norm,
         },
         "augmentation": train["augmentation"],
-        "weights": {"path": weights.path, "fingerprint": weights.fingerprint},
+        "weights": weights.path or NONE,
+        "weights_fingerprint": weights.fingerprint,
         "code_version": code_version("trainer", "transform"),
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where a pipeline reads and writes; on a cluster these are addresses of object storage.
+
+    Attributes:
+      manifest: what to ingest.
+      fingerprint: of the manifest and its files, for the cache.
+      root: of the artifacts.
+      serving: what a server is pointed at.
+      schema: the curated schema's file.
+      quarantine_copy: a file that gets the quarantine also when ingestion stops the run, or None.
+    """
+
+    manifest: str
+    fingerprint: str
+    root: str
+    serving: str
+    schema: str
+    quarantine_copy: str | None
+
+
+def local_places(workdir: Workdir, manifest: Path, fingerprint: str) -> Places:
+    """The places of a run on this machine."""
+    return Places(
+        manifest=str(manifest),
+        fingerprint=fingerprint,
+        root=str(workdir.artifacts),
+        serving=str(workdir.serving),
+        schema=_versioned_schema(workdir),
+        quarantine_copy=str(workdir.quarantine),
+    )
 
 
 def _versioned_schema(workdir: Workdir) -> str:
@@ -91,36 +131,33 @@ def _versioned_schema(workdir: Workdir) -> str:
     return str(copy)
 
 
-def build_pipeline(
+def build_components(
     config: RunConfig,
-    *,
-    manifest: str,
-    facts: ManifestFacts,
+    places: Places,
     weights: BackboneWeights,
-    workdir: Workdir,
-) -> tfx.dsl.Pipeline:
-    """The pipeline of one run.
+    baseline_strategy: type[ResolverStrategy] = strategy.LastOtherBlessedModel,
+) -> list[BaseNode]:
+    """The steps of one run.
 
     Args:
       config: checked.
-      manifest: path of the manifest, absolute.
-      facts: of the manifest; its fingerprint makes the cache miss when the input changes.
+      places: what is read and written where.
       weights: resolved from `config.model.weights`.
-      workdir: where everything goes.
+      baseline_strategy: finds the model to compare with.
     """
     example_gen = CTExampleGen(
-        manifest=manifest,
-        input_fingerprint=facts.fingerprint,
+        manifest=places.manifest,
+        input_fingerprint=places.fingerprint,
         code_version=code_version("components/ct_example_gen", "transform"),
         window=config.hounsfield.window,
         root=config.ingest.root,
         on_leak=config.ingest.on_leak,
         max_quarantined=config.ingest.max_quarantined,
         split=config.split.model_dump(),
-        quarantine_copy=str(workdir.quarantine),
+        quarantine_copy=places.quarantine_copy,
     )
     examples = example_gen.outputs["examples"]
-    schema_gen = tfx.components.ImportSchemaGen(schema_file=_versioned_schema(workdir))
+    schema_gen = tfx.components.ImportSchemaGen(schema_file=places.schema)
     schema = schema_gen.outputs["schema"]
     statistics_gen = tfx.components.StatisticsGen(
         examples=examples, stats_options=_statistics_options()
@@ -147,16 +184,13 @@ def build_pipeline(
         custom_config=_trainer_config(config, weights),
     )
     model = trainer.outputs["model"]
-    baseline = tfx.dsl.Resolver(
-        strategy_class=strategy.LastOtherBlessedModel,
-        **{
-            strategy.CANDIDATE: model,
-            strategy.MODEL: tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-            strategy.MODEL_BLESSING: tfx.dsl.Channel(
-                type=tfx.types.standard_artifacts.ModelBlessing
-            ),
-        },
-    ).with_id(BASELINE_ID)
+    history = {
+        strategy.MODEL: tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        strategy.MODEL_BLESSING: tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    }
+    if baseline_strategy is strategy.LastOtherBlessedModel:
+        history[strategy.CANDIDATE] = model
+    baseline = tfx.dsl.Resolver(strategy_class=baseline_strategy, **history).with_id(BASELINE_ID)
     evaluator = SliceEvaluator(
         examples=examples,
         model=model,
@@ -175,7 +209,7 @@ def build_pipeline(
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_validator.outputs["blessing"],
         push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(workdir.serving))
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=places.serving)
         ),
     )
     report_gen = ReportGen(
@@ -189,27 +223,47 @@ def build_pipeline(
         config=config.model_dump(mode="json"),
         leaks=describe_leaks(config),
         code_version=code_version("components/report_gen", "components/slice_evaluator"),
-        report_copy=str(workdir.report),
     )
+    return [
+        example_gen,
+        statistics_gen,
+        schema_gen,
+        validator,
+        transform,
+        trainer,
+        baseline,
+        evaluator,
+        serving_validator,
+        pusher,
+        report_gen,
+    ]
+
+
+def build_pipeline(
+    config: RunConfig, places: Places, weights: BackboneWeights, metadata_file: Path | None
+) -> tfx.dsl.Pipeline:
+    """The pipeline of one run.
+
+    Args:
+      config: checked.
+      places: what is read and written where.
+      weights: resolved from `config.model.weights`.
+      metadata_file: the SQLite store of a local run, None where the platform has its own.
+    """
+    local = metadata_file is not None
     return tfx.dsl.Pipeline(
-        pipeline_name=config.name,
-        pipeline_root=str(workdir.artifacts),
-        components=[
-            example_gen,
-            statistics_gen,
-            schema_gen,
-            validator,
-            transform,
-            trainer,
-            baseline,
-            evaluator,
-            serving_validator,
-            pusher,
-            report_gen,
-        ],
+        # Kubeflow takes no underscore in a name.
+        pipeline_name=config.name if local else config.name.replace("_", "-"),
+        pipeline_root=places.root,
+        components=build_components(
+            config,
+            places,
+            weights,
+            strategy.LastOtherBlessedModel if local else LatestBlessedModelStrategy,
+        ),
         enable_cache=True,
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(
-            str(workdir.metadata)
+        metadata_connection_config=(
+            metadata.sqlite_metadata_connection_config(str(metadata_file)) if local else None
         ),
         beam_pipeline_args=list(config.beam.args),
     )

@@ -48,7 +48,7 @@ def _execute(
     import tfx.v1  # noqa: F401 before everything that imports TFDV or TFMA
 
     from components.ct_example_gen.manifest import survey_manifest
-    from pipeline.dag import build_pipeline
+    from pipeline.dag import build_pipeline, local_places
     from pipeline.local_runner import FailedStepError, Listener, run_pipeline
     from trainer import progress
     from trainer.weights import resolve_weights
@@ -58,10 +58,9 @@ def _execute(
     facts = survey_manifest(manifest)
     pipeline = build_pipeline(
         request.config,
-        manifest=str(manifest),
-        facts=facts,
-        weights=resolve_weights(request.config.model.weights),
-        workdir=workdir,
+        local_places(workdir, manifest, facts.fingerprint),
+        resolve_weights(request.config.model.weights),
+        workdir.metadata,
     )
 
     def ended(step: StepResult) -> None:

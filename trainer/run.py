@@ -20,7 +20,7 @@ from trainer.fitting import FitSettings, fit
 from trainer.input import SplitFiles, training_batches, validation_batches
 from trainer.model import ModelSettings, build_network
 from trainer.operating_point import choose_threshold
-from trainer.weights import BackboneWeights
+from trainer.weights import resolve_weights
 from transform.errors import BadDataError
 from transform.training_record import TrainingRecord
 
@@ -58,8 +58,8 @@ def run_fn(fn_args: FnArgs) -> None:
 
     `fn_args.custom_config` holds: `seed`; `hu_min`; `window`; `target_sensitivity`; `strategy`;
     `batch_size`; `examples_per_class`; `class_weights`; and the fields of `ModelSettings` (all but
-    `centre`) under `model`, of `FitSettings` under `fit`, of `Augmentation` under `augmentation`
-    and of `BackboneWeights` under `weights`.
+    `centre`) under `model`, of `FitSettings` under `fit` and of `Augmentation` under
+    `augmentation`; and `weights`, which `trainer.weights.resolve_weights` takes.
 
     Raises:
       ConfigError: weights that do not fit, or devices that are not there.
@@ -86,7 +86,7 @@ def run_fn(fn_args: FnArgs) -> None:
     strategy = make_strategy(config["strategy"])
     with strategy.scope():
         network = build_network(
-            ModelSettings(**config["model"], centre=centre), BackboneWeights(**config["weights"])
+            ModelSettings(**config["model"], centre=centre), resolve_weights(config["weights"])
         )
     drawn = 2 * per_class if per_class else negative + positive
     epochs = fit(

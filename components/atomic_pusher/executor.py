@@ -19,7 +19,7 @@ _UNFINISHED = ".unfinished-"
 def next_version(base: str) -> str:
     """A version number above all in a folder: the time in seconds, or one more than the newest."""
     names = fileio.listdir(base) if fileio.exists(base) else []
-    newest = max((int(name.strip("/")) for name in names if name.strip("/").isdigit()), default=0)
+    newest = max((int(name.strip("/")) for name in names if name.strip("/").isdecimal()), default=0)
     return str(max(int(time.time()), newest + 1))
 
 

@@ -15,7 +15,7 @@ FILE_NAME = "quarantine.jsonl"
 class Quarantine(artifact.Artifact):
     """Artifact: a folder with `quarantine.jsonl`, and `counts.jsonl` of what came of the input."""
 
-    TYPE_NAME = "CTQuarantine"
+    TYPE_NAME = "ctnet.Quarantine"
 
 
 @dataclasses.dataclass(frozen=True)

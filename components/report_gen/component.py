@@ -22,7 +22,6 @@ class ReportGenSpec(types.ComponentSpec):
     PARAMETERS = {  # noqa: RUF012 TFX reads these
         "settings": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
-        "report_copy": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         "quarantine": component_spec.ChannelParameter(type=Quarantine),
@@ -59,7 +58,6 @@ class ReportGen(base_component.BaseComponent):
         config: dict[str, Any],
         leaks: list[str],
         code_version: str,
-        report_copy: str | None = None,
     ):
         """Describe one report.
 
@@ -74,7 +72,6 @@ class ReportGen(base_component.BaseComponent):
           config: the run's, JSON values only.
           leaks: sentences about how test data may have leaked into training.
           code_version: changes when the report's code does, so that the cache misses.
-          report_copy: a folder that gets a copy of the report.
         """
         settings = {
             "name": name,
@@ -92,7 +89,6 @@ class ReportGen(base_component.BaseComponent):
                 # The order of the keys is the order in which the report shows them.
                 settings=json.dumps(settings),
                 code_version=code_version,
-                report_copy=report_copy,
                 report=types.Channel(type=Report),
             )
         )

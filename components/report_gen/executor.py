@@ -13,8 +13,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from components.report_gen.content import gather
-from components.report_gen.render import render_report, write_whole
-from components.report_gen.report import INDEX, MODEL_CARD
+from components.report_gen.render import render_report
 from components.slice_evaluator.gate import Bounds
 
 
@@ -38,7 +37,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Gather what the steps left, write the report, and its copy where one is wanted."""
+        """Gather what the steps left and write the report."""
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = json.loads(exec_properties["settings"])
         evaluation = artifact_utils.get_single_instance(input_dict["evaluation"])
@@ -62,8 +61,3 @@ class Executor(base_executor.BaseExecutor):
         )
         report = Path(artifact_utils.get_single_uri(output_dict["report"]))
         render_report(content, report)
-        if exec_properties.get("report_copy"):
-            for name in (MODEL_CARD, INDEX):
-                write_whole(
-                    (report / name).read_text(), Path(exec_properties["report_copy"]) / name
-                )

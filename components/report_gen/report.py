@@ -9,4 +9,4 @@ MODEL_CARD = "model_card.md"
 class Report(artifact.Artifact):
     """Artifact: a folder with `index.html`, which needs no other file, and `model_card.md`."""
 
-    TYPE_NAME = "CTReport"
+    TYPE_NAME = "ctnet.Report"

@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -104,7 +105,10 @@ def run_executor(manifest, output, *, quarantine_copy=None, **settings):
     examples, quarantined = standard_artifacts.Examples(), Quarantine()
     examples.uri, quarantined.uri = str(output / "examples"), str(output / "quarantine")
     context = base_beam_executor.BaseBeamExecutor.Context(
-        beam_pipeline_args=["--runner=FnApiRunner", "--direct_num_workers=1"],
+        # Given as beam_pipeline_args, TFX would first pack itself for remote workers, for a second.
+        make_beam_pipeline_fn=lambda: beam.Pipeline(
+            argv=["--runner=FnApiRunner", "--direct_num_workers=1"]
+        ),
         tmp_dir=str(output / "tmp"),
         unique_id="t",
     )

@@ -136,7 +136,7 @@ def channel(artifact_type):
     return tfx.dsl.Channel(type=artifact_type)
 
 
-def properties(report_copy=None):
+def properties():
     component = ReportGen(
         quarantine=channel(Quarantine),
         model_run=channel(standard_artifacts.ModelRun),
@@ -148,13 +148,12 @@ def properties(report_copy=None):
         config={"gate": {"target_sensitivity": 0.9}},
         leaks=["Split by image."],
         code_version="1",
-        report_copy=report_copy,
     )
     return component.exec_properties
 
 
-def write_report(inputs, folder, **options):
-    Executor().Do(inputs, {"report": [artifact(Report, folder, 8)]}, properties(**options))
+def write_report(inputs, folder):
+    Executor().Do(inputs, {"report": [artifact(Report, folder, 8)]}, properties())
     return (folder / "index.html").read_text()
 
 
@@ -178,15 +177,6 @@ def test_the_report_of_a_push_names_version_and_destination(inputs, tmp_path):
     page = write_report(inputs, tmp_path / "report")
     assert "Pushed as version 17" in page
     assert "/srv/ctnet/17" in page
-
-
-def test_a_copy_of_page_and_card_is_left_where_the_user_looks(inputs, tmp_path):
-    copy = tmp_path / "workdir" / "report"
-    page = write_report(inputs, tmp_path / "report", report_copy=str(copy))
-    assert (copy / "index.html").read_text() == page
-    assert (copy / "model_card.md").read_text() == (
-        tmp_path / "report" / "model_card.md"
-    ).read_text()
 
 
 def test_the_report_is_dated_by_the_evaluation_and_so_comes_out_the_same_again(inputs, tmp_path):

@@ -1,0 +1,203 @@
+"""A pushed version appears whole or not at all, and versions only grow."""
+
+import json
+import threading
+import time
+
+import pytest
+from tfx.types import standard_artifacts
+from tfx.utils import io_utils
+
+from components.atomic_pusher.executor import Executor, next_version, publish
+
+FILES = {
+    "saved_model.pb": "graph",
+    "fingerprint.pb": "fingerprint",
+    "variables/variables.index": "index",
+    "variables/variables.data-00000-of-00001": "weights",
+    "assets.extra/tf_serving_warmup_requests": "requests",
+}
+
+
+def write_model(folder, files=FILES):
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return folder
+
+
+def read_model(folder):
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def versions(base):
+    return sorted(int(path.name) for path in base.iterdir() if path.name.isdecimal())
+
+
+@pytest.fixture
+def model(tmp_path):
+    return write_model(tmp_path / "model")
+
+
+@pytest.fixture
+def base(tmp_path):
+    return tmp_path / "serving" / "ctnet"
+
+
+class CrashError(Exception):
+    """What a killed process looks like from inside."""
+
+
+@pytest.fixture
+def copy_dies_midway(monkeypatch):
+    """Let a copy end after `files` files, as a full disk or a kill would, until undone."""
+
+    def arm(files):
+        real_copy, copied = io_utils.fileio.copy, []
+
+        def copy(source, destination, overwrite=False):
+            if len(copied) == files:
+                raise CrashError
+            copied.append(destination)
+            real_copy(source, destination, overwrite)
+
+        monkeypatch.setattr(io_utils.fileio, "copy", copy)
+
+    yield arm
+    monkeypatch.undo()
+
+
+def test_a_published_version_holds_the_whole_model(model, base):
+    folder = publish(str(model), str(base), "7")
+    assert folder == str(base / "7")
+    assert read_model(base / "7") == FILES
+    assert [path.name for path in base.iterdir()] == ["7"]
+
+
+@pytest.mark.parametrize("files", range(len(FILES)))
+def test_a_push_that_dies_midway_shows_no_version_and_the_next_one_works(
+    model, base, copy_dies_midway, monkeypatch, files
+):
+    publish(str(model), str(base), "1")
+    copy_dies_midway(files)
+    with pytest.raises(CrashError):
+        publish(str(model), str(base), "2")
+    assert versions(base) == [1]
+    assert read_model(base / "1") == FILES
+    # Nothing that a server would look into: neither a number nor a name without a leading dot.
+    assert all(path.name == "1" or path.name.startswith(".") for path in base.iterdir())
+
+    monkeypatch.undo()
+    publish(str(model), str(base), "3")
+    assert sorted(path.name for path in base.iterdir()) == ["1", "3"]
+    assert read_model(base / "3") == FILES
+
+
+def test_a_server_that_looks_all_the_time_never_sees_a_part(tmp_path, base):
+    many = {f"variables/{number}": "x" * 1000 for number in range(300)}
+    model = write_model(tmp_path / "large", {**FILES, **many})
+    base.mkdir(parents=True)
+    seen, done = [], threading.Event()
+
+    def watch():
+        while not done.is_set():
+            seen.extend(len(read_model(path)) for path in base.iterdir() if path.name == "5")
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        publish(str(model), str(base), "5")
+        while not seen:
+            time.sleep(0.001)
+    finally:
+        done.set()
+        watcher.join()
+    assert set(seen) == {len(FILES) + len(many)}
+
+
+@pytest.mark.parametrize(
+    ("present", "now", "version"),
+    [
+        ([], 1000.9, "1000"),
+        (["1", "999"], 1000.0, "1000"),
+        (["1000"], 1000.0, "1001"),
+        # A clock that was set back, or another machine's that runs ahead.
+        (["5000", "12"], 1000.0, "5001"),
+        ([".unfinished-9999", "tmp", "9999.tmp", "²"], 1000.0, "1000"),
+    ],
+)
+def test_versions_only_grow(base, monkeypatch, present, now, version):
+    base.mkdir(parents=True)
+    for name in present:
+        (base / name).mkdir()
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert next_version(str(base)) == version
+
+
+def test_the_first_version_needs_no_folder(tmp_path):
+    assert int(next_version(str(tmp_path / "nowhere"))) <= time.time()
+
+
+@pytest.fixture
+def push(tmp_path, base):
+    """`(model blessed, infrastructure blessed)`: the executor's PushedModel artifact."""
+
+    def run(blessed=True, servable=True):
+        model = standard_artifacts.Model()
+        model.uri = str(tmp_path / "trained")
+        write_model(tmp_path / "trained" / "Format-Serving")
+        blessing = standard_artifacts.ModelBlessing()
+        blessing.set_int_custom_property("blessed", int(blessed))
+        infra_blessing = standard_artifacts.InfraBlessing()
+        infra_blessing.set_int_custom_property("blessed", int(servable))
+        pushed = standard_artifacts.PushedModel()
+        pushed.uri = str(tmp_path / "pushed")
+        Executor().Do(
+            {
+                "model": [model],
+                "model_blessing": [blessing],
+                "infra_blessing": [infra_blessing],
+            },
+            {"pushed_model": [pushed]},
+            {"push_destination": json.dumps({"filesystem": {"base_directory": str(base)}})},
+        )
+        return pushed
+
+    return run
+
+
+def test_a_blessed_model_is_pushed_and_the_artifact_says_where(push, base, tmp_path):
+    pushed = push()
+    (version,) = versions(base)
+    assert pushed.get_int_custom_property("pushed") == 1
+    assert pushed.get_string_custom_property("pushed_version") == str(version)
+    assert pushed.get_string_custom_property("pushed_destination") == str(base / str(version))
+    assert read_model(base / str(version)) == FILES
+    assert read_model(tmp_path / "pushed") == FILES
+
+
+def test_two_pushes_within_a_second_are_two_versions(push, base):
+    push()
+    push()
+    first, second = versions(base)
+    assert second > first
+
+
+@pytest.mark.parametrize(("blessed", "servable"), [(False, True), (True, False), (False, False)])
+def test_a_model_that_is_not_blessed_is_not_pushed(push, base, blessed, servable):
+    pushed = push(blessed=blessed, servable=servable)
+    assert pushed.get_int_custom_property("pushed") == 0
+    assert not base.exists()
+
+
+def test_a_push_that_dies_says_nothing_was_pushed(push, base, copy_dies_midway):
+    # The archive takes as many files as the model has, so that the version's copy dies.
+    copy_dies_midway(len(FILES) + 2)
+    with pytest.raises(CrashError):
+        push()
+    assert versions(base) == []
