@@ -1,0 +1,171 @@
+"""What a user relies on of a whole run, through the command line."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn import metrics
+
+from transform import prediction, preprocessing
+
+pytestmark = pytest.mark.e2e
+
+
+def test_a_run_ends_with_a_pushed_version_and_a_summary(first_run):
+    assert first_run.done.code == 0, first_run.done.err
+    summary = first_run.summary
+    assert summary["verdict"] == "pushed"
+    assert (first_run.workdir / "serving/ctnet" / summary["version"] / "saved_model.pb").exists()
+    assert (first_run.workdir / "report/index.html").exists()
+    assert {bound["metric"] for bound in summary["bounds"]} == {"sensitivity", "specificity"}
+    assert len(summary["steps"]) == 11
+    assert not any(step["cached"] for step in summary["steps"])
+
+
+def test_the_terminal_shows_a_line_a_step_the_epochs_and_the_way_to_serve(first_run):
+    lines = first_run.done.err.splitlines()
+    assert [line for line in lines if re.search(r"Trainer +\d+\.\d s", line)]
+    assert [line for line in lines if re.search(r"fine-tuning epoch 2/2 .*val_auc", line)]
+    assert "Traceback" not in first_run.done.err
+    assert f"ctnet serve {first_run.workdir}/serving/ctnet" in first_run.done.out
+    # One line a step and an epoch: what libraries print is in the log.
+    assert len(lines) == 11 + 3
+
+
+def test_every_row_is_an_example_or_in_quarantine(first_run):
+    counts = first_run.summary["counts"]
+    with first_run.manifest.open() as file:
+        rows = len(list(csv.DictReader(file)))
+    accepted = sum(sum(by_class.values()) for by_class in counts["examples"].values())
+    assert counts["quarantined"] == {"missing_file": 1, "unreadable": 1}
+    assert accepted + 2 == rows
+    lines = (first_run.workdir / "quarantine.jsonl").read_text().splitlines()
+    assert {json.loads(line)["path"] for line in lines} == {"broken.dcm", "missing.dcm"}
+
+
+def test_the_figures_are_those_of_the_predictions(first_run):
+    told = first_run.summary["metrics"]
+    predicted = first_run.predictions()
+    labels = [one["label"] for one in predicted]
+    decisions = [one["decision"] for one in predicted]
+    assert told["example_count"] == len(predicted)
+    assert told["sensitivity"] == pytest.approx(metrics.recall_score(labels, decisions))
+    assert told["specificity"] == pytest.approx(
+        metrics.recall_score(labels, decisions, pos_label=0)
+    )
+    scores = [one["probability"] for one in predicted]
+    assert told["auc"] == pytest.approx(metrics.roc_auc_score(labels, scores), abs=1e-3)
+
+
+def test_a_second_identical_run_comes_from_the_cache(first_run, run_pipeline):
+    version = first_run.summary["version"]
+    again = run_pipeline(first_run.manifest, first_run.workdir, "--json").done
+    assert again.code == 0, again.err
+    summary = json.loads(again.out)
+    fresh = [step["name"] for step in summary["steps"] if not step["cached"]]
+    assert fresh == ["Baseline"]
+    assert summary["version"] == version
+    assert len(list((first_run.workdir / "serving/ctnet").iterdir())) == 1
+
+
+def test_the_served_model_answers_what_the_evaluator_computed(first_run, serving, ctnet):
+    expected = {one["id"]: one for one in first_run.predictions()}
+    assert {name.rsplit(".")[-1] for name in expected} == {"png", "dcm"}
+    files = [first_run.manifest.parent / name for name in expected]
+    with serving(first_run.workdir / "serving/ctnet") as address:
+        done = ctnet("predict", *files, "--server", address, "--json")
+        missing = ctnet("predict", files[0], "nowhere.png", "--server", address)
+    assert done.code == 0, done.err
+    for answer, one in zip(json.loads(done.out), expected.values(), strict=True):
+        assert answer["probability"] == pytest.approx(one["probability"], abs=1e-4)
+        assert answer["decision"] == one["decision"]
+        assert answer["threshold"] == pytest.approx(one["threshold"])
+    assert missing.code == 1
+    assert "positive" in missing.out or "negative" in missing.out
+    assert "nowhere.png" in missing.err
+
+
+def test_training_and_serving_share_one_preprocessing(first_run):
+    def records(folder):
+        files = sorted(str(file) for file in folder.iterdir())
+        return list(tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator())
+
+    raw = records(first_run.artifact("CTExampleGen", "examples") / "Split-train")
+    transformed = records(first_run.artifact("Transform", "transformed_examples") / "Split-train")
+    trained_on = {}
+    for record in transformed:
+        features = tf.train.Example.FromString(record).features.feature
+        name = features[preprocessing.IMAGE_ID].bytes_list.value[0]
+        trained_on[name] = np.array(features[preprocessing.IMAGE].float_list.value, np.float32)
+    model = tf.saved_model.load(first_run.summary["model"])
+    served = model.signatures[prediction.TRANSFORM_FEATURES](examples=tf.constant(raw))
+    assert len(raw) == len(trained_on)
+    for record, image in zip(raw, served[preprocessing.IMAGE].numpy(), strict=True):
+        name = tf.train.Example.FromString(record).features.feature["image/id"].bytes_list.value[0]
+        np.testing.assert_array_equal(image.ravel(), trained_on[name])
+
+
+def test_a_model_below_its_bounds_is_not_pushed_and_the_old_one_stays(first_run, run_pipeline):
+    versions = sorted((first_run.workdir / "serving/ctnet").iterdir())
+    done = run_pipeline(
+        *(first_run.manifest, first_run.workdir),
+        *("--set", "gate.min_specificity=1.0", "--set", "gate.min_sensitivity=1.0"),
+        *("--set", "train.epochs=1"),
+    ).done
+    assert done.code == 3, done.err
+    summary = first_run.summary
+    assert summary["verdict"] == "not_blessed"
+    assert summary["model"] is None
+    failed = {bound["metric"] for bound in summary["bounds"] if not bound["passed"]}
+    assert failed
+    assert failed <= {"sensitivity", "specificity", "auc_change"}
+    # The first run was blessed, so that this one was compared with it.
+    assert "auc_change" in {bound["metric"] for bound in summary["bounds"]}
+    assert "Not pushed" in done.out
+    assert "1.000" in done.out
+    assert sorted((first_run.workdir / "serving/ctnet").iterdir()) == versions
+
+
+def test_the_report_can_be_rebuilt(first_run, ctnet):
+    page = first_run.workdir / "report/index.html"
+    page.unlink()
+    done = ctnet("report", first_run.workdir)
+    assert done.code == 0, done.err
+    assert done.out.strip() == str(page)
+    assert "<html" in page.read_text()
+
+
+def test_data_that_would_mislead_stops_with_one_line_and_keeps_the_quarantine(
+    run_pipeline, tmp_path
+):
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("path,label,patient_id\nnowhere.dcm,1,a\nneither.dcm,0,b\n")
+    done = run_pipeline(manifest, tmp_path / "work").done
+    assert done.code == 4
+    (line,) = [line for line in done.err.splitlines() if line.startswith("ctnet: ")]
+    assert "no usable slice among 2 (2 missing_file)" in line
+    assert "Traceback" not in done.err
+    assert json.loads((tmp_path / "work/summary.json").read_text())["verdict"] == "bad_data"
+    assert len((tmp_path / "work/quarantine.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "train.epoch=3"], "train.epoch: no such key; did you mean train.epochs?"),
+        (["--set", "train.epochs=many"], "train.epochs: 'many'"),
+        (["--set", "model.weights=/no.h5", "--set", "model.backbone=efficientnet-b3"], "/no.h5"),
+        (["--workdir", "/proc/nowhere"], "--workdir"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(
+    run_pipeline, mixed_manifest, tmp_path, arguments, words
+):
+    done = run_pipeline(mixed_manifest, tmp_path / "work", *arguments).done
+    assert done.code == 2
+    assert words in done.err
+    assert "Traceback" not in done.err
+    assert len(done.err.strip().splitlines()) == 1

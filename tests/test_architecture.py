@@ -1,0 +1,41 @@
+"""The design's rules about who may import whom."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("pipeline", "components", "trainer", "transform", "serving")
+MAY_IMPORT = {
+    "transform": set(),
+    "trainer": {"transform"},
+    "serving": {"transform"},
+    # ServingValidator asks a real server through the client.
+    "components": {"transform", "serving"},
+    "pipeline": {"transform", "trainer", "serving", "components"},
+}
+
+
+def imported_packages(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_point_one_way(package):
+    files = list((ROOT / package).rglob("*.py"))
+    assert files
+    for file in files:
+        ours = set(imported_packages(file)) & set(PACKAGES) - {package}
+        assert ours <= MAY_IMPORT[package], f"{file} imports {ours}"
+
+
+def test_keras_3_is_nowhere_used():
+    for package in PACKAGES:
+        for file in (ROOT / package).rglob("*.py"):
+            assert "keras" not in set(imported_packages(file)), file
+            assert "tf.keras" not in file.read_text(), file
