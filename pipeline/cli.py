@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pipeline.config import RunConfig, load_config
+from pipeline.retrain import retrain
 from pipeline.run import RunRequest, run
 from pipeline.run_log import hushed
 from pipeline.shipped_config import shipped_config
@@ -81,6 +82,14 @@ def _manifest_of(config: RunConfig, data: Path | None) -> Path:
     return data or Path(config.data or "")
 
 
+def _request(
+    config: Path, data: Path | None, workdir: Path | None, settings: list[str] | None
+) -> RunRequest:
+    checked = load_config(config, settings)
+    folder = workdir or Path(checked.workdir or f"work/{checked.name}")
+    return RunRequest(checked, _manifest_of(checked, data), folder)
+
+
 @app.command("run")
 def run_command(
     config: ConfigOption,
@@ -94,11 +103,24 @@ def run_command(
     Exit codes: 0 pushed, 2 bad usage or configuration, 3 not blessed (what was served before
     stays), 4 bad data, 1 anything else.
     """
-    checked = load_config(config, settings)
-    folder = workdir or Path(checked.workdir or f"work/{checked.name}")
-    summary = run(
-        RunRequest(checked, _manifest_of(checked, data), folder), RunDisplay(), debug=_debug
-    )
+    summary = run(_request(config, data, workdir, settings), RunDisplay(), debug=_debug)
+    _show(summary, as_json)
+    raise typer.Exit(summary.exit_code)
+
+
+@app.command("retrain")
+def retrain_command(
+    config: ConfigOption,
+    data: DataOption = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run if the manifest or a file that it names has changed since the last run.
+
+    Exit codes: those of `ctnet run`; 0 also where there was nothing new.
+    """
+    summary = retrain(_request(config, data, workdir, settings), RunDisplay(), debug=_debug)
     _show(summary, as_json)
     raise typer.Exit(summary.exit_code)
 

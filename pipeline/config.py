@@ -54,9 +54,9 @@ class SplitConfig(Section):
     by: Literal["patient", "image"] = Field(
         "patient", description="image exists to reproduce the paper, and leaks patients"
     )
-    train: OpenFraction = 0.7
-    eval: OpenFraction = 0.15
-    test: OpenFraction = 0.15
+    train: OpenFraction = Field(0.7, description="share of the training split")
+    eval: OpenFraction = Field(0.15, description="share of the validation split")
+    test: OpenFraction = Field(0.15, description="share of the test split")
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> SplitConfig:
@@ -69,12 +69,12 @@ class SplitConfig(Section):
 class TransformConfig(Section):
     """From Hounsfield units to the model's input (paper, section 3)."""
 
-    hu_min: float = -1000.0
-    hu_max: float = 400.0
+    hu_min: float = Field(-1000.0, description="HU that scales to 0; below is clipped")
+    hu_max: float = Field(400.0, description="HU that scales to 1; above is clipped")
     zero_centre: Literal["fitted"] | float = Field(
         "fitted", description="the training split's mean, or a number (paper: 0.25)"
     )
-    image_size: Annotated[int, Field(ge=32, le=1024)] = 224
+    image_size: int = Field(224, ge=32, le=1024, description="side of the input, pixels")
 
     @model_validator(mode="after")
     def _range_is_ordered(self) -> TransformConfig:
@@ -92,8 +92,10 @@ class ModelConfig(Section):
     weights: str = Field(
         "imagenet", min_length=1, description="imagenet, none, or the path of a weights file"
     )
-    head: Literal["gap", "paper"] = "gap"
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    head: Literal["gap", "paper"] = Field(
+        "gap", description="gap: global average pool; paper: 4 x 4 average pool, flatten, dense"
+    )
+    dropout: float = Field(0.3, ge=0.0, lt=1.0, description="before the logit, in the gap head")
     batch_norm: Literal["trainable", "frozen"] = Field(
         "trainable", description="whether fine-tuning updates BatchNorm"
     )
@@ -123,12 +125,18 @@ class TrainConfig(Section):
     head_epochs: NonNegativeInt = Field(1, description="with the backbone frozen, first")
     batch_size: PositiveInt = Field(16, description="of all replicas together")
     learning_rate: PositiveFloat = Field(6e-4, description="peak, in fine-tuning")
-    head_learning_rate: PositiveFloat = 1e-3
-    optimizer: Literal["adam", "adamw"] = "adamw"
+    head_learning_rate: PositiveFloat = Field(1e-3, description="of the frozen phase (Adam)")
+    optimizer: Literal["adam", "adamw"] = Field("adamw", description="of fine-tuning")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(1e-4, description="adamw only")
-    schedule: Literal["constant", "cosine"] = "cosine"
-    warmup_epochs: Annotated[float, Field(ge=0.0)] = 1.0
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    schedule: Literal["constant", "cosine"] = Field(
+        "cosine", description="of the rate in fine-tuning; cosine falls to 0 after a warm-up"
+    )
+    warmup_epochs: float = Field(
+        1.0, ge=0.0, description="of the cosine schedule; at most a quarter of the epochs"
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0.0, lt=1.0, description="how far targets are moved towards one half"
+    )
     class_weights: bool = Field(True, description="weigh classes by their inverse frequency")
     early_stopping: NonNegativeInt = Field(
         8, description="epochs without a better validation AUC; 0 trains to the end"
@@ -137,7 +145,9 @@ class TrainConfig(Section):
         None, description="draw so many of each class an epoch (paper: 5000)"
     )
     augmentation: AugmentationConfig = AugmentationConfig()
-    strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu"] = "auto"
+    strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu"] = Field(
+        "auto", description="tf.distribute; auto is mirrored where there are several GPUs"
+    )
 
 
 class GateConfig(Section):
@@ -146,8 +156,8 @@ class GateConfig(Section):
     target_sensitivity: OpenFraction = Field(
         0.9, description="the operating point reaches it on the validation split"
     )
-    min_sensitivity: Fraction = 0.8
-    min_specificity: Fraction = 0.8
+    min_sensitivity: Fraction = Field(0.8, description="on the test split")
+    min_specificity: Fraction = Field(0.8, description="on the test split")
     max_regression: Fraction = Field(
         0.02, description="how much AUC may be lost against the last blessed model"
     )
@@ -171,10 +181,14 @@ class BeamConfig(Section):
 class RunConfig(Section):
     """One run: what it is called, what it reads, where it works, and each step's settings."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "ctnet"
+    name: str = Field(
+        "ctnet",
+        pattern=r"^[a-z0-9][a-z0-9_-]*$",
+        description="of the pipeline; runs of one name share cache and baseline",
+    )
     data: str | None = Field(None, description="the manifest; --data overrides it")
     workdir: str | None = Field(None, description="the run's folder; --workdir overrides it")
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(0, description="of weights, order and augmentation")
     hounsfield: HounsfieldConfig = HounsfieldConfig()
     ingest: IngestConfig = IngestConfig()
     split: SplitConfig = SplitConfig()

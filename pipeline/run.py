@@ -41,7 +41,11 @@ def _one_line(error: BaseException) -> str:
 
 
 def _execute(
-    request: RunRequest, workdir: Workdir, display: RunDisplay, steps: list[StepResult]
+    request: RunRequest,
+    workdir: Workdir,
+    display: RunDisplay,
+    steps: list[StepResult],
+    summary: Summary,
 ) -> dict[str, int]:
     """Build and run the DAG; heavy imports stand here, so that their noise goes to the log."""
     import absl.logging
@@ -56,6 +60,7 @@ def _execute(
     absl.logging.set_verbosity(absl.logging.INFO)
     manifest = request.manifest.resolve()
     facts = survey_manifest(manifest)
+    summary.fingerprint = facts.fingerprint
     pipeline = build_pipeline(
         request.config,
         local_places(workdir, manifest, facts.fingerprint),
@@ -131,7 +136,7 @@ def run(request: RunRequest, display: RunDisplay, *, debug: bool = False) -> Sum
         display.open(out, err)
         display.starting()
         try:
-            executions = _execute(request, workdir, display, steps)
+            executions = _execute(request, workdir, display, steps, summary)
             _conclude(request, workdir, executions, summary)
         except ConfigError:
             traceback.print_exc()

@@ -47,6 +47,7 @@ class Summary:
       name: the run's name.
       verdict: how it ended.
       error: one line, where it ended before its end.
+      fingerprint: of the manifest and the files that it names.
       metrics: figures on the test split by name.
       bounds: of the gate, each with `metric`, `at_least`, `value` and `passed`.
       counts: `examples` by split and class, `quarantined` by reason.
@@ -63,6 +64,7 @@ class Summary:
     name: str
     verdict: Verdict
     error: str | None = None
+    fingerprint: str | None = None
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     bounds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     counts: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
@@ -89,3 +91,11 @@ class Summary:
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         unfinished.write_text(self.to_json() + "\n")
         unfinished.replace(path)
+
+
+def read_summary(path: Path) -> Summary | None:
+    """Read `summary.json`; None where no run has left one."""
+    if not path.exists():
+        return None
+    values = json.loads(path.read_text())
+    return Summary(**{**values, "verdict": Verdict(values["verdict"])})

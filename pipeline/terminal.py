@@ -161,6 +161,8 @@ def print_summary(summary: Summary, console: Console) -> None:
             "ask it": "ctnet predict FILE... --server 127.0.0.1:8500",
             **lines,
         }
+    elif summary.verdict is Verdict.NOTHING_NEW:
+        console.print("Nothing new: the data is that of the last run, so nothing was done.")
     elif summary.verdict is Verdict.NOT_BLESSED:
         failed = ", ".join(
             f"{bound['metric']} {bound['value']:.3f} < {bound['at_least']:.3f}"

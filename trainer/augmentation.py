@@ -50,7 +50,8 @@ def _output_to_input(
     shift_y = uniform(3, -augmentation.shift, augmentation.shift) * side
     mirror = tf.ones([batch])
     if augmentation.flip:
-        mirror = tf.sign(uniform(4, -1.0, 1.0))
+        # Not the sign of a number around 0: that of 0 would collapse the slice to a line.
+        mirror = tf.where(uniform(4, 0.0, 1.0) < 0.5, -1.0, 1.0)
     cosine, sine = tf.cos(angle) * scale, tf.sin(angle) * scale
     middle = (side - 1.0) / 2.0
     offset_x = middle + shift_x - (cosine * mirror - sine) * middle

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import optimize
+from scipy import optimize, special
 
 # Beyond these a temperature only says that validation separates perfectly, or not at all.
 _COLDEST, _HOTTEST = 0.05, 20.0
@@ -35,7 +35,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Calibrated probabilities, float64 of the shape of `logits`."""
-    return 1.0 / (1.0 + np.exp(-np.asarray(logits, np.float64) / temperature))
+    return special.expit(np.asarray(logits, np.float64) / temperature)
 
 
 def expected_calibration_error(

@@ -63,7 +63,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
     Raises:
       ConfigError: weights that do not fit, or devices that are not there.
-      BadDataError: training diverged, or is given less than one batch.
+      BadDataError: training diverged.
     """
     config: dict[str, Any] = fn_args.custom_config
     tf_keras.utils.set_random_seed(config["seed"])
@@ -71,8 +71,10 @@ def run_fn(fn_args: FnArgs) -> None:
     centre = fitted_centre(transform, config["hu_min"])
     train_files = SplitFiles(fn_args.train_files, transform)
     negative, positive = train_files.count_by_label()
-    batch_size = min(config["batch_size"], negative + positive)
     per_class = config["examples_per_class"]
+    drawn = 2 * per_class if per_class else negative + positive
+    # A batch larger than the epoch would leave the epoch without any.
+    batch_size = min(config["batch_size"], drawn)
     train = training_batches(
         train_files,
         batch_size=batch_size,
@@ -88,7 +90,6 @@ def run_fn(fn_args: FnArgs) -> None:
         network = build_network(
             ModelSettings(**config["model"], centre=centre), resolve_weights(config["weights"])
         )
-    drawn = 2 * per_class if per_class else negative + positive
     epochs = fit(
         network,
         train=train,

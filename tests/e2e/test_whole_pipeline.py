@@ -169,3 +169,12 @@ def test_bad_usage_is_one_line_and_exit_code_2(
     assert words in done.err
     assert "Traceback" not in done.err
     assert len(done.err.strip().splitlines()) == 1
+
+
+def test_retraining_on_the_same_data_does_nothing(first_run, ctnet, tiny_config):
+    arguments = ("--data", first_run.manifest, "--workdir", first_run.workdir)
+    for _ in range(2):
+        done = ctnet("retrain", "--config", tiny_config, *arguments)
+        assert done.code == 0, done.err
+        assert "Nothing new" in done.out
+        assert first_run.summary["verdict"] == "nothing_new"

@@ -13,6 +13,7 @@ import tensorflow_transform.beam as tft_beam
 import tfx.v1  # noqa: F401 before tfx_bsl, which needs TFX's stand-in
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
+from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 from tfx_bsl.public import tfxio
 
@@ -92,6 +93,11 @@ def run_transform(folder, raw):
     schema = text_format.Parse(SCHEMA_FILE.read_text(), schema_pb2.Schema())
     source = tfxio.TFExampleBeamRecord(
         physical_format="inmem", telemetry_descriptors=["test"], schema=schema
+    )
+    # TFX leaves the schema of the raw examples beside the graph.
+    metadata_io.write_metadata(
+        dataset_metadata.DatasetMetadata(schema),
+        f"{folder}/{tft.TFTransformOutput.RAW_METADATA_DIR}",
     )
     custom_config = {
         "hu_min": HU_MIN,

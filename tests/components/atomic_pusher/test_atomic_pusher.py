@@ -112,7 +112,8 @@ def test_a_server_that_looks_all_the_time_never_sees_a_part(tmp_path, base):
     watcher.start()
     try:
         publish(str(model), str(base), "5")
-        while not seen:
+        until = time.monotonic() + 10
+        while not seen and time.monotonic() < until:
             time.sleep(0.001)
     finally:
         done.set()

@@ -1,0 +1,32 @@
+"""A run for schedulers: it does nothing where the data has not changed since the last one."""
+
+from __future__ import annotations
+
+from components.ct_example_gen.manifest import survey_manifest
+from pipeline.run import RunRequest, run
+from pipeline.summary import Summary, Verdict, read_summary
+from pipeline.terminal import RunDisplay
+from pipeline.workdir import open_workdir
+
+_TRIED = (Verdict.PUSHED, Verdict.NOT_BLESSED, Verdict.NOTHING_NEW)
+
+
+def retrain(request: RunRequest, display: RunDisplay, *, debug: bool = False) -> Summary:
+    """Run unless the last run in the folder came to its end on the same manifest and files.
+
+    Args:
+      request: as for `ctnet run`.
+      display: told how it goes.
+      debug: let exceptions through.
+
+    Returns:
+      The summary, with the verdict `nothing_new` where there was nothing to do.
+    """
+    workdir = open_workdir(request.workdir)
+    last = read_summary(workdir.summary)
+    fingerprint = survey_manifest(request.manifest.resolve()).fingerprint
+    if last is not None and last.verdict in _TRIED and last.fingerprint == fingerprint:
+        summary = Summary(request.config.name, Verdict.NOTHING_NEW, fingerprint=fingerprint)
+        summary.write(workdir.summary)
+        return summary
+    return run(request, display, debug=debug)

@@ -1,0 +1,59 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.config import load_config
+from pipeline.kubeflow import compile_for_kubeflow
+from transform.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def compiled(output):
+    compile_for_kubeflow(
+        load_config(ROOT / "configs" / "covid_ct.yaml"),
+        manifest="/mnt/data/manifest.csv",
+        root="gs://bucket/ctnet",
+        image="registry.example/ctnet:1",
+        output=output,
+    )
+    return output.read_text()
+
+
+def test_the_definition_has_every_step_and_the_image(tmp_path):
+    definition = yaml.safe_load(compiled(tmp_path / "pipeline.yaml"))
+    steps = set(definition["root"]["dag"]["tasks"])
+    assert {
+        "CTExampleGen",
+        "StatisticsGen",
+        "SliceValidator",
+        "Transform",
+        "Trainer",
+        "SliceEvaluator",
+        "ServingValidator",
+        "AtomicPusher",
+        "ReportGen",
+    } <= steps
+    containers = [
+        executor["container"]
+        for executor in definition["deploymentSpec"]["executors"].values()
+        if "container" in executor
+    ]
+    assert {container["image"] for container in containers} == {"registry.example/ctnet:1"}
+
+
+def test_nothing_of_this_machine_is_in_the_definition(tmp_path):
+    text = compiled(tmp_path / "pipeline.yaml")
+    assert str(ROOT) not in text
+    assert str(tmp_path) not in text
+
+
+def test_vertex_ai_gets_json(tmp_path):
+    assert json.loads(compiled(tmp_path / "pipeline.json"))["pipelineSpec"]
+
+
+def test_an_output_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="must end in"):
+        compiled(tmp_path / "pipeline.txt")
