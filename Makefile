@@ -4,8 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# uv, from wherever it is; `make setup` gets it where it is missing.
-UV = $(shell command -v uv || echo $(VENV)/bin/uv)
+# The user's uv where it works, else one of our own.
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo $(VENV)/.uv)
 
 .PHONY: help
 help:  ## list the targets
@@ -14,11 +14,10 @@ help:  ## list the targets
 $(VENV)/.installed: requirements.lock pyproject.toml setup.py
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing: install Python 3.11, or say where it is: make PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@cp $$(command -v uv || echo $(BIN)/uv) $(VENV)/.uv
+	@test $(UV) = uv || test -x $(UV) || { $(BIN)/python -m pip install --quiet --disable-pip-version-check uv && cp $(BIN)/uv $(UV); }
 	@echo "installing the locked packages into $(VENV) (3 GB)"
-	@VIRTUAL_ENV=$(VENV) $(VENV)/.uv pip sync --quiet --require-hashes requirements.lock
-	@VIRTUAL_ENV=$(VENV) $(VENV)/.uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: setup
@@ -49,7 +48,7 @@ format: setup  ## let ruff mend what it can
 
 .PHONY: lock
 lock: setup  ## write requirements.lock anew from pyproject.toml and overrides.txt
-	@$(VENV)/.uv pip compile --quiet pyproject.toml --all-extras --group dev --override overrides.txt --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command "make lock" --output-file requirements.lock
+	@$(UV) pip compile --quiet pyproject.toml --all-extras --group dev --override overrides.txt --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command "make lock" --output-file requirements.lock
 
 .PHONY: clean
 clean:  ## remove what the targets made, but for the data of runs
