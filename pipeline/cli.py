@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import sys
 from pathlib import Path
@@ -24,7 +25,6 @@ from transform.prediction import MODEL_NAME
 
 app = typer.Typer(
     name="ctnet",
-    help="From chest-CT slices to a gated, served COVID-19 classifier.",
     epilog="Any command takes --debug, which shows tracebacks.",
     no_args_is_help=True,
     add_completion=False,
@@ -50,6 +50,22 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; may be repeated."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print data for programs.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(importlib.metadata.version("ctnet"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it and end."),
+    ] = False,
+) -> None:
+    """From chest-CT slices to a gated, served COVID-19 classifier."""
 
 
 def _bar() -> Progress:

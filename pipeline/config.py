@@ -44,7 +44,9 @@ class IngestConfig(Section):
     max_quarantined: Fraction = Field(0.1, description="largest share of rows quarantined")
     root: str | None = Field(None, description="folder outside of which no file is read")
     on_leak: Literal["stop", "drop_from_train", "report"] = Field(
-        "stop", description="a patient in two splits of the manifest"
+        "stop",
+        description="for a patient in two splits of the manifest: stop the run; keep the patient in the "
+        "last of them (test, eval, train) and quarantine the rest; or only say so",
     )
 
 

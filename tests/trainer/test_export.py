@@ -1,0 +1,218 @@
+"""The exported SavedModel against the model in memory, Transform, and ingestion."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from PIL import Image
+
+from trainer.export import Decision, ServedModel
+from trainer.model import ModelSettings, build_network
+from trainer.weights import BackboneWeights
+from transform import prediction, preprocessing
+from transform.ct_example import EVAL, TRAIN, SliceFacts, StoredSlice, make_example
+from transform.reading import read_slice
+
+WINDOW = (-1000.0, 400.0)
+TEMPERATURE = 0.4
+
+
+@pytest.fixture(scope="module")
+def network(study):
+    tf_keras.utils.set_random_seed(11)
+    network = build_network(
+        ModelSettings(
+            backbone="tiny",
+            head="gap",
+            dropout=0.5,
+            batch_norm="trainable",
+            batch_norm_momentum=0.5,
+            image_size=32,
+            centre=study.centre,
+        ),
+        BackboneWeights(None, "none"),
+    )
+    # BatchNorm averages of real slices, so that training and inference mode differ.
+    network.model(images(study, TRAIN), training=True)
+    return network
+
+
+def images(study, split):
+    return np.stack([one[preprocessing.IMAGE] for one in study.parsed(split).values()])
+
+
+def raw_in_order_of(study, split):
+    """The raw examples in the order of the transformed ones."""
+    by_id = {}
+    for record in study.raw[split]:
+        features = tf.train.Example.FromString(record).features.feature
+        by_id[features["image/id"].bytes_list.value[0].decode()] = record
+    return tf.constant([by_id[image_id] for image_id in study.parsed(split)])
+
+
+@pytest.fixture(scope="module")
+def in_memory(network, study):
+    """Calibrated probabilities of the validation slices, by the model in memory."""
+    logits = network.model(images(study, EVAL), training=False).numpy()[:, 0]
+    return 1.0 / (1.0 + np.exp(-logits.astype(np.float64) / TEMPERATURE))
+
+
+@pytest.fixture(scope="module")
+def threshold(in_memory):
+    """Midway between two slices, so that both decisions occur."""
+    ranked = np.sort(in_memory)
+    return float((ranked[4] + ranked[5]) / 2.0)
+
+
+@pytest.fixture(scope="module")
+def exported(network, study, threshold, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    ServedModel(network.model, study.transform, Decision(TEMPERATURE, threshold), WINDOW).save(
+        str(folder)
+    )
+    return tf.saved_model.load(str(folder)).signatures
+
+
+def answers(exported, examples):
+    return {
+        name: value.numpy()
+        for name, value in exported[prediction.SERVING_DEFAULT](
+            examples=tf.constant(examples)
+        ).items()
+    }
+
+
+def test_the_export_predicts_what_the_model_in_memory_predicts_calibrated(
+    exported, study, in_memory
+):
+    found = answers(exported, raw_in_order_of(study, EVAL))
+    assert np.ptp(in_memory) > 0.05
+    np.testing.assert_allclose(found[prediction.PROBABILITY], in_memory, atol=1e-5)
+
+
+def test_the_export_decides_at_the_stored_threshold(exported, study, in_memory, threshold):
+    found = answers(exported, raw_in_order_of(study, EVAL))
+    np.testing.assert_allclose(found[prediction.THRESHOLD], threshold, atol=1e-6)
+    np.testing.assert_array_equal(found[prediction.DECISION], in_memory >= threshold)
+    assert found[prediction.DECISION].sum() == 7
+
+
+@pytest.mark.parametrize("split", [TRAIN, EVAL])
+def test_training_and_serving_share_one_preprocessing(exported, study, split):
+    """What Transform wrote for training, and what the export makes of the same raw slices."""
+    found = exported[prediction.TRANSFORM_FEATURES](examples=raw_in_order_of(study, split))
+    np.testing.assert_array_equal(found[preprocessing.IMAGE].numpy(), images(study, split))
+
+
+def picture(mode, file_format, size=(40, 28)):
+    """A picture with all grey levels, encoded."""
+    generator = np.random.default_rng(9)
+    shape = (*size[::-1], 3) if mode == "RGB" else size[::-1]
+    if mode == "I;16":
+        one = Image.fromarray(generator.integers(0, 65536, shape).astype(np.uint16))
+    else:
+        smooth = np.linspace(0, 255, size[0])[:, None] if mode == "RGB" else np.linspace(0, 255, 40)
+        noisy = np.broadcast_to(smooth, shape) + generator.normal(0, 20, shape)
+        one = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+    buffer = io.BytesIO()
+    one.save(buffer, file_format)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "file_format"),
+    [("L", "PNG"), ("RGB", "PNG"), ("I;16", "PNG"), ("L", "JPEG"), ("RGB", "JPEG")],
+)
+def test_a_picture_asked_about_is_answered_as_the_same_picture_ingested(
+    exported, tmp_path, mode, file_format
+):
+    encoded = picture(mode, file_format)
+    path = tmp_path / "slice"
+    path.write_bytes(encoded)
+    example = make_example(read_slice(path, WINDOW), SliceFacts("slice"))
+    ingested = answers(exported, [example.SerializeToString()])
+    asked = exported[prediction.PREDICT_IMAGE](image_bytes=tf.constant([encoded]))
+    for name, value in ingested.items():
+        np.testing.assert_allclose(asked[name].numpy(), value, atol=1e-6)
+
+
+def test_pictures_of_different_sizes_and_formats_go_in_one_request(exported):
+    encoded = [picture("L", "PNG"), picture("RGB", "JPEG", (20, 50)), picture("I;16", "PNG")]
+    together = exported[prediction.PREDICT_IMAGE](image_bytes=tf.constant(encoded))
+    alone = [exported[prediction.PREDICT_IMAGE](image_bytes=tf.constant([one])) for one in encoded]
+    np.testing.assert_allclose(
+        together[prediction.PROBABILITY].numpy(),
+        [float(one[prediction.PROBABILITY][0]) for one in alone],
+        atol=1e-6,
+    )
+
+
+def slice_of(side, facts):
+    generator = np.random.default_rng(side)
+    stored = generator.integers(0, 2000, (side, side + 3)).astype(np.uint16)
+    return make_example(StoredSlice(stored, 1.0, -1024.0, True), facts).SerializeToString()
+
+
+def test_a_slice_without_a_label_is_answered_the_same(exported):
+    known = slice_of(24, SliceFacts("a", "patient", label=1, age=50.0, sex="F"))
+    unknown = slice_of(24, SliceFacts("a"))
+    found = answers(exported, [known, unknown])
+    assert found[prediction.PROBABILITY][0] == found[prediction.PROBABILITY][1]
+
+
+def test_slices_of_different_sizes_are_answered_in_one_batch_as_alone(exported):
+    examples = [slice_of(side, SliceFacts(str(side))) for side in (1, 16, 64)]
+    together = answers(exported, examples)[prediction.PROBABILITY]
+    alone = [answers(exported, [one])[prediction.PROBABILITY][0] for one in examples]
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_an_empty_batch_gets_an_empty_answer(exported):
+    empty = tf.constant([], tf.string)
+    found = exported[prediction.SERVING_DEFAULT](examples=empty)
+    assert found[prediction.PROBABILITY].shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "outputs"),
+    [
+        (
+            "serving_default",
+            "examples",
+            {
+                "probability": (tf.float32, [None]),
+                "decision": (tf.int64, [None]),
+                "threshold": (tf.float32, [None]),
+            },
+        ),
+        (
+            "predict_image",
+            "image_bytes",
+            {
+                "probability": (tf.float32, [None]),
+                "decision": (tf.int64, [None]),
+                "threshold": (tf.float32, [None]),
+            },
+        ),
+        ("transform_features", "examples", {"image": (tf.float32, [None, 32, 32, 1])}),
+    ],
+)
+def test_signatures_are_what_clients_were_told(exported, name, argument, outputs):
+    """Spelt out, because clients in other languages spell them out too."""
+    signature = exported[name]
+    (positional, named) = signature.structured_input_signature
+    assert not positional
+    assert {key: (spec.dtype, spec.shape.as_list()) for key, spec in named.items()} == {
+        argument: (tf.string, [None])
+    }
+    found = {
+        key: (spec.dtype, spec.shape.as_list())
+        for key, spec in signature.structured_outputs.items()
+    }
+    assert found == outputs
+
+
+def test_there_are_exactly_these_signatures(exported):
+    assert set(exported) == {"serving_default", "predict_image", "transform_features"}

@@ -1,0 +1,227 @@
+"""Fitting the network, on the tiny backbone."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from trainer import run
+from trainer.augmentation import Augmentation
+from trainer.distribution import make_strategy
+from trainer.fitting import FitSettings, WarmupCosine, fit
+from trainer.input import training_batches, validation_batches
+from trainer.model import ModelSettings, build_network
+from trainer.progress import telling
+from trainer.weights import BackboneWeights
+from transform.ct_example import EVAL
+
+SETTINGS = FitSettings(
+    epochs=1,
+    head_epochs=0,
+    learning_rate=1e-2,
+    head_learning_rate=1e-2,
+    optimizer="adam",
+    weight_decay=0.0,
+    schedule="constant",
+    warmup_epochs=0.0,
+    label_smoothing=0.0,
+    early_stopping=0,
+    batch_norm="trainable",
+)
+STEPS = 5
+
+
+@dataclasses.dataclass
+class Fitted:
+    """A fitted network, its learning curves, and its weights after each epoch."""
+
+    network: object
+    records: list
+    after_epoch: list
+    backbone_before: list
+
+
+def invert(image, label):
+    return image, 1.0 - label
+
+
+def fit_tiny(study, *, seed=7, class_weight=None, inverted=False, **settings):
+    tf_keras.utils.set_random_seed(seed)
+    network = build_network(
+        ModelSettings(
+            backbone="tiny",
+            head="gap",
+            dropout=0.2,
+            batch_norm="trainable",
+            batch_norm_momentum=0.5,
+            image_size=32,
+            centre=study.centre,
+        ),
+        BackboneWeights(None, "none"),
+    )
+    train = training_batches(
+        study.files(),
+        batch_size=4,
+        augmentation=Augmentation(flip=True, rotation=5.0),
+        centre=study.centre,
+        examples_per_class=None,
+        seed=seed,
+    )
+    validation = validation_batches(study.files(EVAL), 4)
+    after_epoch = []
+
+    def listen(progress):
+        if progress.finished:
+            after_epoch.append(network.model.get_weights())
+
+    backbone_before = network.backbone.get_weights()
+    with telling(listen):
+        records = fit(
+            network,
+            train=train,
+            validation=validation.map(invert) if inverted else validation,
+            steps=STEPS,
+            class_weight=class_weight,
+            settings=dataclasses.replace(SETTINGS, **settings),
+            strategy=make_strategy("single"),
+        )
+    return Fitted(network, records, after_epoch, backbone_before)
+
+
+def assert_equal_weights(first, second):
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def differ(first, second):
+    return any((one != other).any() for one, other in zip(first, second, strict=True))
+
+
+def test_the_rate_rises_to_its_peak_and_falls_along_half_a_cosine_to_zero():
+    rate = WarmupCosine(peak=0.8, warmup_steps=4, total_steps=12)
+    wanted = [0.2, 0.4, 0.6, 0.8]
+    wanted += [0.4 * (1.0 + math.cos(math.pi * step / 8.0)) for step in range(9)]
+    wanted += [0.0]  # beyond the end
+    found = [float(rate(tf.constant(step))) for step in range(14)]
+    assert found == pytest.approx(wanted, abs=1e-6)
+    again = WarmupCosine(**rate.get_config())
+    assert float(again(2)) == pytest.approx(0.6)
+
+
+def test_without_a_warm_up_the_rate_begins_at_its_peak():
+    rate = WarmupCosine(peak=1.0, warmup_steps=0, total_steps=2)
+    assert [float(rate(step)) for step in range(3)] == pytest.approx([1.0, 0.5, 0.0], abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(study):
+    settings = {"epochs": 2, "head_epochs": 1, "optimizer": "adamw", "schedule": "cosine"}
+    first, second = (fit_tiny(study, **settings) for _ in range(2))
+    assert_equal_weights(first.network.model.get_weights(), second.network.model.get_weights())
+    assert first.records == second.records
+    # The rate follows the epochs and steps that there really are.
+    schedule = first.network.model.optimizer.get_config()["learning_rate"]["config"]
+    assert schedule == {"peak": 1e-2, "warmup_steps": 0, "total_steps": 2 * STEPS}
+    assert isinstance(first.network.model.optimizer, tf_keras.optimizers.AdamW)
+    other = fit_tiny(study, seed=8)
+    assert differ(first.network.model.get_weights(), other.network.model.get_weights())
+
+
+def test_the_head_phase_leaves_the_backbone_as_it_was_and_fine_tuning_does_not(study):
+    fitted = fit_tiny(study, head_epochs=1)
+    assert [(one.phase, one.epoch) for one in fitted.records] == [("head", 1), ("fine-tuning", 1)]
+    in_model = len(fitted.backbone_before)
+    after_head = fitted.after_epoch[0][:in_model]
+    assert_equal_weights(after_head, fitted.backbone_before)
+    assert differ(fitted.after_epoch[1][:in_model], fitted.backbone_before)
+
+
+def test_early_stopping_ends_with_the_weights_of_the_best_epoch(study):
+    """Validation with inverted labels gets worse as training goes on."""
+    fitted = fit_tiny(study, epochs=12, early_stopping=2, inverted=True)
+    scores = [one.metrics["val_auc"] for one in fitted.records]
+    best = int(np.argmax(scores))
+    assert len(scores) == best + 1 + 2 < 12
+    assert_equal_weights(fitted.network.model.get_weights(), fitted.after_epoch[best])
+    assert differ(fitted.after_epoch[best], fitted.after_epoch[-1])
+
+
+def test_the_best_epoch_also_counts_where_training_is_not_stopped_early(study):
+    fitted = fit_tiny(study, epochs=3, early_stopping=10, inverted=True)
+    scores = [one.metrics["val_auc"] for one in fitted.records]
+    assert len(scores) == 3
+    best = int(np.argmax(scores))
+    assert best < 2
+    assert_equal_weights(fitted.network.model.get_weights(), fitted.after_epoch[best])
+
+
+def test_without_early_stopping_the_last_epoch_counts(study):
+    fitted = fit_tiny(study, epochs=3, inverted=True)
+    assert len(fitted.records) == 3
+    assert_equal_weights(fitted.network.model.get_weights(), fitted.after_epoch[-1])
+
+
+def test_a_class_without_weight_teaches_nothing(study):
+    unweighted = fit_tiny(study, class_weight={0: 0.0, 1: 0.0})
+    assert unweighted.records[0].metrics["loss"] == 0.0
+    # Each batch's loss with all weight on the positive slices pushes every logit up.
+    fitted = fit_tiny(study, epochs=4, class_weight={0: 0.0, 1: 1.0})
+    image, _ = next(iter(validation_batches(study.files(EVAL), 12)))
+    assert (fitted.network.model(image, training=False).numpy() > 0.0).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        # 12 negative and 8 positive slices: each class weighs 10, the mean is 1.
+        ({}, {0: 10 / 12, 1: 10 / 8}),
+        ({"class_weights": False}, None),
+        # The draw balances the classes already.
+        ({"examples_per_class": 4}, None),
+    ],
+)
+def test_class_weights_balance_the_classes_unless_the_draw_does(
+    study, monkeypatch, changes, wanted
+):
+    class ToldEnoughError(Exception):
+        pass
+
+    told = {}
+
+    def not_fitted(_, **arguments):
+        told.update(arguments)
+        raise ToldEnoughError
+
+    monkeypatch.setattr(run, "fit", not_fitted)
+    config = {
+        "seed": 1,
+        "hu_min": -1000.0,
+        "batch_size": 4,
+        "examples_per_class": None,
+        "class_weights": True,
+        "strategy": "single",
+        "augmentation": {},
+        "weights": "none",
+        "model": {
+            "backbone": "tiny",
+            "head": "gap",
+            "dropout": 0.0,
+            "batch_norm": "trainable",
+            "batch_norm_momentum": None,
+            "image_size": 32,
+        },
+        "fit": dataclasses.asdict(SETTINGS),
+        **changes,
+    }
+    arguments = run.FnArgs(
+        train_files=study.patterns["train"],
+        eval_files=study.patterns["eval"],
+        transform_output=str(study.folder),
+        custom_config=config,
+    )
+    with pytest.raises(ToldEnoughError):
+        run.run_fn(arguments)
+    assert told["class_weight"] == (pytest.approx(wanted) if wanted else None)
+    assert told["steps"] == sum(1 for _ in told["train"])
