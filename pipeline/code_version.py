@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
 _SOURCES = (".py", ".pbtxt", ".j2")
 
 
-@functools.cache
-def code_version(*folders: str) -> str:
-    """A hash of the source files below folders of the distribution, such as "transform"."""
+def hash_sources(root: Path, places: Iterable[str]) -> str:
+    """A hash of the names and contents of source files, in whatever order they are given.
+
+    Args:
+      root: what the places and the hashed names are relative to.
+      places: files, or folders whose source files all count.
+
+    Raises:
+      FileNotFoundError: there is no such place, so that its changes would go unnoticed.
+    """
+    paths: set[Path] = set()
+    for place in places:
+        path = root / place
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: not in the distribution")
+        found = path.rglob("*") if path.is_dir() else [path]
+        paths.update(one for one in found if one.suffix in _SOURCES)
     digest = hashlib.sha256()
-    for folder in folders:
-        for path in sorted((_ROOT / folder).rglob("*")):
-            if path.suffix in _SOURCES:
-                digest.update(f"{path.relative_to(_ROOT)}\n".encode())
-                digest.update(path.read_bytes())
+    for path in sorted(paths):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root).as_posix()}\n{len(content)}\n".encode())
+        digest.update(content)
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def code_version(*places: str) -> str:
+    """A hash of source files of the distribution, such as "trainer" or "transform/hounsfield.py"."""
+    return hash_sources(_ROOT, places)

@@ -45,8 +45,8 @@ class IngestConfig(Section):
     root: str | None = Field(None, description="folder outside of which no file is read")
     on_leak: Literal["stop", "drop_from_train", "report"] = Field(
         "stop",
-        description="for a patient in two splits of the manifest: stop the run; keep the patient in the "
-        "last of them (test, eval, train) and quarantine the rest; or only say so",
+        description="for a patient in two splits of the manifest: stop the run; keep the patient "
+        "in the last of them (test, eval, train) and quarantine the rest; or only say so",
     )
 
 
@@ -202,6 +202,21 @@ class RunConfig(Section):
     beam: BeamConfig = BeamConfig()
 
     @model_validator(mode="after")
+    def _seed_has_32_bits(self) -> RunConfig:
+        # NumPy takes no larger one, and would say so only when training begins.
+        if self.seed >= 2**32:
+            raise ValueError(f"seed: {self.seed} must be below 2**32 (4294967296)")
+        return self
+
+    @model_validator(mode="after")
+    def _tiny_has_no_weights(self) -> RunConfig:
+        if self.model.backbone == "tiny" and self.model.weights != "none":
+            raise ValueError(
+                "model.backbone: tiny has no pretrained weights; set model.weights: none"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _head_fits_the_image(self) -> RunConfig:
         # The backbone's features are a 32nd of the image; the paper's head pools 4 x 4 of them.
         if self.model.head == "paper" and self.transform.image_size < 97:
@@ -236,6 +251,9 @@ def _say_unknown_key(path: tuple[str, ...]) -> str:
 
 def _describe_expected(path: tuple[str, ...], message: str) -> str:
     """What would be right at a key, in words."""
+    here = _section_at(path)
+    if here is not None:
+        return f"must be a section with keys such as {next(iter(here.model_fields))}"
     section = _section_at(path[:-1])
     field = section.model_fields.get(path[-1]) if section and path else None
     if field is None:
@@ -307,13 +325,25 @@ def _numbers(value: Any) -> Any:
     return _number_or_text(value) if isinstance(value, str) else value
 
 
+def _without_empty_sections(values: dict[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The same values without the sections whose keys are all commented out, YAML's nulls."""
+    kept = {}
+    for key, value in values.items():
+        here = (*path, str(key))
+        if isinstance(value, dict):
+            kept[key] = _without_empty_sections(value, here)
+        elif value is not None or _section_at(here) is None:
+            kept[key] = value
+    return kept
+
+
 def parse_config(values: dict[str, Any], assignments: list[str] | None = None) -> RunConfig:
     """Check the values of a configuration, after applying `--set` assignments to them.
 
     Raises:
       ConfigError: one line with the key's name and what would be right.
     """
-    values = _numbers(values)
+    values = _without_empty_sections(_numbers(values))
     for assignment in assignments or []:
         _set_key(values, assignment)
     try:

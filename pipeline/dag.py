@@ -35,6 +35,11 @@ PREPROCESSING_FN = "transform.preprocessing.preprocessing_fn"
 RUN_FN = "trainer.run.run_fn"
 BASELINE_ID = "Baseline"
 
+# What the steps are made of besides their own folders: a change there runs them anew.
+_READING = ("transform/reading", "transform/ct_example.py")
+_GRAPH = ("transform/preprocessing.py", "transform/hounsfield.py", "transform/ct_example.py")
+_EXPORT = (*_GRAPH, "transform/picture_graph.py", "transform/prediction.py")
+
 _MODEL_FIELDS = ("backbone", "head", "dropout", "batch_norm", "batch_norm_momentum")
 _FIT_FIELDS = (
     "epochs",
@@ -58,7 +63,7 @@ def gate_bounds(config: RunConfig) -> Bounds:
 
 def _transform_config(config: RunConfig) -> dict[str, Any]:
     """What preprocessing_fn is given; the code version is there for the cache."""
-    return {**config.transform.model_dump(), "code_version": code_version("transform")}
+    return {**config.transform.model_dump(), "code_version": code_version(*_GRAPH)}
 
 
 def _trainer_config(config: RunConfig, weights: BackboneWeights) -> dict[str, Any]:
@@ -82,7 +87,7 @@ def _trainer_config(config: RunConfig, weights: BackboneWeights) -> dict[str, An
         "augmentation": train["augmentation"],
         "weights": weights.path or NONE,
         "weights_fingerprint": weights.fingerprint,
-        "code_version": code_version("trainer", "transform"),
+        "code_version": code_version("trainer", *_EXPORT),
     }
 
 
@@ -121,7 +126,7 @@ def local_places(workdir: Workdir, manifest: Path, fingerprint: str) -> Places:
 
 def _versioned_schema(workdir: Workdir) -> str:
     """The schema under a path that changes with its text, because TFX's cache knows paths only."""
-    version = code_version("transform")
+    version = code_version(f"transform/{SCHEMA_FILE.name}")
     copy = workdir.artifacts / "schema" / version / SCHEMA_FILE.name
     if not copy.exists():
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +153,7 @@ def build_components(
     example_gen = CTExampleGen(
         manifest=places.manifest,
         input_fingerprint=places.fingerprint,
-        code_version=code_version("components/ct_example_gen", "transform"),
+        code_version=code_version("components/ct_example_gen", *_READING),
         window=config.hounsfield.window,
         root=config.ingest.root,
         on_leak=config.ingest.on_leak,
@@ -202,7 +207,7 @@ def build_components(
     serving_validator = ServingValidator(
         model=model,
         examples=examples,
-        code_version=code_version("serving", "transform", "components/serving_validator"),
+        code_version=code_version("serving", "components/serving_validator", *_READING, *_EXPORT),
     )
     pusher = AtomicPusher(
         model=model,

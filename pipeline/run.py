@@ -102,6 +102,7 @@ def _conclude(
     summary.bounds = [dataclasses.asdict(bound) for bound in gate.bounds]
     pushed = run_outputs.find_pushed(outputs, workdir)
     summary.verdict = Verdict.PUSHED if pushed else Verdict.NOT_BLESSED
+    summary.model = str(outputs.folder("Trainer", "model") / "Format-Serving")
     if pushed:
         summary.model, summary.version = str(pushed.folder), pushed.version
         summary.serving = str(workdir.serving)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,15 @@ _EXIT_CODES = {
 }
 
 
+def _valid_json(value: Any) -> Any:
+    """The same value with null for figures that are undefined, for which JSON has no number."""
+    if isinstance(value, dict):
+        return {key: _valid_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_valid_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @dataclasses.dataclass
 class Summary:
     """What a run leaves in `WORKDIR/summary.json`.
@@ -48,11 +59,12 @@ class Summary:
       verdict: how it ended.
       error: one line, where it ended before its end.
       fingerprint: of the manifest and the files that it names.
-      metrics: figures on the test split by name.
+      metrics: figures on the test split by name; null in JSON where one is undefined, such as the
+        positive predictive value of a model that calls nothing positive.
       bounds: of the gate, each with `metric`, `at_least`, `value` and `passed`.
       counts: `examples` by split and class, `quarantined` by reason.
       leaks: sentences about leaks that the configuration allowed.
-      model: folder of the pushed version.
+      model: the export's SavedModel folder; of the pushed version where it was pushed.
       version: of the pushed model.
       serving: the folder that a server is pointed at.
       evaluation: folder of the evaluation; `predictions-*.jsonl` there has every test slice.
@@ -65,7 +77,7 @@ class Summary:
     verdict: Verdict
     error: str | None = None
     fingerprint: str | None = None
-    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    metrics: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
     bounds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     counts: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     leaks: list[str] = dataclasses.field(default_factory=list)
@@ -84,7 +96,7 @@ class Summary:
 
     def to_json(self) -> str:
         """The summary as one JSON object."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
+        return json.dumps(_valid_json(dataclasses.asdict(self)), indent=2, allow_nan=False)
 
     def write(self, path: Path) -> None:
         """Write `summary.json`, whole or not at all."""

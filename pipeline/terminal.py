@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TextIO
+import math
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -117,6 +118,19 @@ def _counts_table(summary: Summary) -> Table:
     return table
 
 
+def _figure(value: float | None, digits: int = 3) -> str:
+    return "undefined" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _shortfall(bound: dict[str, Any]) -> str:
+    """A failed bound, with as many digits as it takes to see that it failed."""
+    value, at_least = bound["value"], bound["at_least"]
+    for digits in range(3, 9):
+        if _figure(value, digits) != _figure(at_least, digits):
+            break
+    return f"{bound['metric']} {_figure(value, digits)} < {_figure(at_least, digits)}"
+
+
 def _metrics_table(summary: Summary) -> Table:
     table = Table(title="Test split", title_justify="left", box=None, pad_edge=False)
     table.add_column("figure")
@@ -130,7 +144,7 @@ def _metrics_table(summary: Summary) -> Table:
         value = figures[name]
         table.add_row(
             name,
-            f"{value:.0f}" if name == "example_count" else f"{value:.3f}",
+            _figure(value, 0 if name == "example_count" else 3),
             f"{bound['at_least']:.3f}" if bound else "",
             ("ok" if bound["passed"] else "FAILED") if bound else "",
         )
@@ -151,7 +165,7 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print(_metrics_table(summary))
         console.print()
     for leak in summary.leaks:
-        console.print(f"Leak: {leak}", style="bold yellow", highlight=False)
+        console.print(f"Leak: {leak}", style="bold yellow", highlight=False, markup=False)
     lines = {"report": summary.report, "log": summary.log}
     if summary.verdict is Verdict.PUSHED:
         console.print(f"Pushed version {summary.version}.", style="bold green", highlight=False)
@@ -164,16 +178,15 @@ def print_summary(summary: Summary, console: Console) -> None:
     elif summary.verdict is Verdict.NOTHING_NEW:
         console.print("Nothing new: the data is that of the last run, so nothing was done.")
     elif summary.verdict is Verdict.NOT_BLESSED:
-        failed = ", ".join(
-            f"{bound['metric']} {bound['value']:.3f} < {bound['at_least']:.3f}"
-            for bound in summary.bounds
-            if not bound["passed"]
-        )
+        failed = ", ".join(_shortfall(bound) for bound in summary.bounds if not bound["passed"])
+        # Bounds are not all that a model has to pass.
+        failed = failed or "every bound held, but a check after the gate did not (see the report)"
         console.print(
             f"Not pushed: {failed}. What was served before stays.",
             style="bold red",
             highlight=False,
+            markup=False,
         )
     for name, value in lines.items():
         if value:
-            console.print(f"{name:9} {value}", highlight=False, soft_wrap=True)
+            console.print(f"{name:9} {value}", highlight=False, markup=False, soft_wrap=True)

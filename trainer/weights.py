@@ -86,4 +86,4 @@ def resolve_weights(weights: str) -> BackboneWeights:
     """
     if weights == NONE:
         return BackboneWeights(None, NONE)
-    return _from_keras() if weights == IMAGENET else _from_file(Path(weights))
+    return _from_keras() if weights == IMAGENET else _from_file(Path(weights).expanduser())

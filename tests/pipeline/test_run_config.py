@@ -1,0 +1,239 @@
+"""The configuration of a run, and the one line a user reads when it is wrong."""
+
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from pipeline.config import RunConfig, load_config, parse_config
+from transform.errors import ConfigError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def refusal(values, assignments=None):
+    with pytest.raises(ConfigError) as error:
+        parse_config(values, assignments)
+    line = str(error.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_that_comes_with_ctnet_loads(path):
+    assert load_config(path).name == path.stem
+
+
+def test_there_are_the_configurations_the_readme_names():
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} >= {"demo", "covid_ct", "paper"}
+
+
+def test_defaults_are_those_of_the_architecture_page():
+    config = RunConfig()
+    assert config.hounsfield.window == (-1000.0, 400.0)
+    assert (config.transform.hu_min, config.transform.hu_max) == (-1000.0, 400.0)
+    assert config.transform.zero_centre == "fitted"
+    assert config.transform.image_size == 224
+    assert config.split.by == "patient"
+    assert config.model.weights == "imagenet"
+    assert config.train.strategy == "auto"
+    assert config.train.examples_per_class is None
+    assert "--runner=FnApiRunner" in config.beam.args
+
+
+def test_the_paper_s_configuration_has_the_paper_s_numbers():
+    config = load_config(CONFIGS / "paper.yaml")
+    assert config.transform.zero_centre == 0.25
+    assert config.model.head == "paper"
+    assert (config.train.learning_rate, config.train.batch_size, config.train.epochs) == (
+        5e-5,
+        16,
+        100,
+    )
+    assert config.train.examples_per_class == 5000
+    assert config.split.by == "image"
+    assert config.split.train + config.split.eval == pytest.approx(0.8)
+
+
+def test_an_empty_file_and_empty_sections_mean_the_defaults(tmp_path):
+    path = tmp_path / "run.yaml"
+    for text in ("", "# nothing\n", "train:\n  # epochs: 3\nmodel:\n", "train:\n  augmentation:\n"):
+        path.write_text(text)
+        assert load_config(path) == RunConfig()
+    path.write_text("train:\n")
+    assert load_config(path, ["train.epochs=3"]).train.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"trian": {}}, "trian: no such key; did you mean train?"),
+        ({"train": {"epoch": 3}}, "train.epoch: no such key; did you mean train.epochs?"),
+        (
+            {"train": {"augmentation": {"rotate": 3}}},
+            "train.augmentation.rotate: no such key; did you mean train.augmentation.rotation?",
+        ),
+    ],
+)
+def test_an_unknown_key_suggests_the_near_one(values, line):
+    assert refusal(values) == line
+
+
+def test_an_unknown_key_like_no_other_lists_those_that_there_are():
+    line = refusal({"split": {"zzz": 1}})
+    assert line == "split.zzz: no such key; known here: by, train, eval, test"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"train": {"epochs": "many"}}, ["train.epochs: 'many'", "valid integer"]),
+        ({"train": {"epochs": 2.5}}, ["train.epochs: 2.5", "valid integer"]),
+        ({"train": {"epochs": True}}, ["train.epochs: True", "valid integer"]),
+        ({"train": {"epochs": 0}}, ["train.epochs: 0", "greater than 0"]),
+        ({"train": {"augmentation": {"flip": 1}}}, ["train.augmentation.flip: 1", "boolean"]),
+        ({"model": {"head": "big"}}, ["model.head: 'big'", "one of gap, paper"]),
+        ({"model": {"dropout": 1.0}}, ["model.dropout: 1.0", "less than 1"]),
+        ({"transform": {"zero_centre": "mean"}}, ["zero_centre: 'mean'", "fitted or a number"]),
+        ({"transform": {"zero_centre": True}}, ["zero_centre: True", "fitted or a number"]),
+        ({"transform": {"image_size": 16}}, ["transform.image_size: 16", "equal to 32"]),
+        ({"beam": {"args": ["--a", 3]}}, ["beam.args: 3", "valid string"]),
+        ({"name": "My Run"}, ["name: 'My Run'", "pattern"]),
+        ({"seed": -1}, ["seed: -1", "greater than or equal to 0"]),
+        ({"model": "tiny"}, ["model: 'tiny'", "section with keys such as backbone"]),
+        ({"train": [1]}, ["train: [1]", "section with keys such as epochs"]),
+        ({"hounsfield": {"window": [1]}}, ["hounsfield.window"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key_and_what_would_be_right(values, said):
+    line = refusal(values)
+    assert all(part in line for part in said), line
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"seed": 2**32}, "seed: 4294967296 must be below 2**32"),
+        ({"hounsfield": {"window": [400, -1000]}}, "hounsfield: the window's first number"),
+        ({"transform": {"hu_min": 500}}, "transform: hu_min must be below hu_max"),
+        ({"split": {"train": 0.9}}, "split: train, eval and test must add up to 1, not 1.2"),
+        (
+            {"model": {"head": "paper"}, "transform": {"image_size": 96}},
+            "model.head: paper pools 4 x 4 features and needs transform.image_size >= 97",
+        ),
+        (
+            {"model": {"backbone": "tiny"}},
+            "model.backbone: tiny has no pretrained weights; set model.weights: none",
+        ),
+        (
+            {"model": {"backbone": "tiny", "weights": "weights.h5"}},
+            "model.backbone: tiny has no pretrained weights; set model.weights: none",
+        ),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(values, said):
+    assert refusal(values).startswith(said)
+
+
+def test_the_tiny_backbone_without_weights_is_fine():
+    assert parse_config({"model": {"backbone": "tiny", "weights": "none"}}).model.weights == "none"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), "1e999"])
+@pytest.mark.parametrize(
+    "key", ["train.learning_rate", "transform.hu_max", "transform.zero_centre"]
+)
+def test_what_is_not_a_finite_number_is_refused(key, value):
+    section, name = key.split(".")
+    assert key in refusal({section: {name: value}})
+    assert key in refusal({}, [f"{key}={value if value == '1e999' else '.nan'}"])
+
+
+def test_several_mistakes_are_counted():
+    assert refusal({"seed": -1, "train": {"epochs": 0, "batch_size": 0}}).endswith("(and 2 more)")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "read"),
+    [
+        ("train.epochs=2", lambda config: config.train.epochs == 2),
+        ("train.learning_rate=1e-3", lambda config: config.train.learning_rate == 1e-3),
+        ("train.learning_rate=5.0e-05", lambda config: config.train.learning_rate == 5e-5),
+        ("train.learning_rate=1", lambda config: config.train.learning_rate == 1.0),
+        ("train.augmentation.flip=true", lambda config: config.train.augmentation.flip is True),
+        ("hounsfield.window=[-1350, 150]", lambda config: config.hounsfield.window == (-1350, 150)),
+        ("beam.args=[--runner=X]", lambda config: config.beam.args == ["--runner=X"]),
+        ("transform.zero_centre=0.25", lambda config: config.transform.zero_centre == 0.25),
+        ("model.weights=/data/a=b.h5", lambda config: config.model.weights == "/data/a=b.h5"),
+        ("model.weights=none", lambda config: config.model.weights == "none"),
+        ("model.batch_norm_momentum=null", lambda config: config.model.batch_norm_momentum is None),
+        ("name=hospital-a", lambda config: config.name == "hospital-a"),
+    ],
+)
+def test_set_takes_numbers_lists_and_nested_keys(assignment, read):
+    assert read(parse_config({}, [assignment]))
+
+
+def test_a_later_set_wins_over_an_earlier_one_and_over_the_file():
+    values = {"train": {"epochs": 9, "batch_size": 4}}
+    config = parse_config(values, ["train.epochs=2", "train.epochs=3"])
+    assert (config.train.epochs, config.train.batch_size) == (3, 4)
+    assert values == {"train": {"epochs": 9, "batch_size": 4}}
+
+
+@pytest.mark.parametrize("assignment", ["train.epochs", "=3", "train..epochs=3", ""])
+def test_set_without_key_or_value_says_how_to_write_it(assignment):
+    assert "write it as key=value" in refusal({}, [assignment])
+
+
+def test_set_below_a_key_that_is_no_section_says_which():
+    line = refusal({"name": "a"}, ["name.first=b"])
+    assert line == "--set name.first=b: name is not a section"
+
+
+def test_set_of_an_unknown_key_suggests_the_near_one():
+    assert "did you mean train.epochs?" in refusal({}, ["train.epoch=2"])
+
+
+def test_numbers_without_a_point_before_the_exponent_count_as_numbers_in_files(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("train: {learning_rate: 5e-5}\n")
+    assert load_config(path).train.learning_rate == 5e-5
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train: [1, 2\n", "cannot be read as YAML"),
+        ("train:\n\tepochs: 3\n", "cannot be read as YAML"),
+        ("- train\n", "must hold keys and values, not a list"),
+        ("epochs\n", "must hold keys and values, not a str"),
+        ("train: {epochs: x}\n", "train.epochs: 'x'"),
+        ("!!python/object/apply:os.getcwd []\n", "cannot be read as YAML"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_line_with_its_name(tmp_path, text, said):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load_config(path)
+    line = str(error.value)
+    assert line.startswith(f"{path}: ")
+    assert said in line
+    assert "\n" not in line
+
+
+def test_a_file_that_is_not_there_or_not_text_is_one_line_with_its_name(tmp_path):
+    with pytest.raises(ConfigError, match=r"run\.yaml: no such file"):
+        load_config(tmp_path / "run.yaml")
+    (tmp_path / "run.yaml").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(ConfigError, match="cannot be read as YAML"):
+        load_config(tmp_path / "run.yaml")
+
+
+def test_nothing_changes_a_configuration_once_it_is_checked():
+    config = RunConfig()
+    with pytest.raises(pydantic.ValidationError):
+        config.train.epochs = 1
+    with pytest.raises(pydantic.ValidationError):
+        config.name = "b"

@@ -1,0 +1,48 @@
+"""The folder of a run, and what the report says of leaks."""
+
+import os
+
+import pytest
+
+from pipeline.config import RunConfig, parse_config
+from pipeline.leaks import describe_leaks
+from pipeline.workdir import open_workdir
+from transform.errors import ConfigError
+
+
+def test_a_run_s_folder_is_made_with_the_names_that_users_rely_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    workdir = open_workdir(tmp_path.relative_to(tmp_path) / "deep" / "work")
+    root = tmp_path / "deep" / "work"
+    assert sorted(path.name for path in root.iterdir()) == ["logs", "pipeline"]
+    assert workdir.artifacts == root / "pipeline"
+    assert workdir.metadata == root / "metadata.sqlite"
+    assert workdir.logs == root / "logs"
+    assert workdir.report == root / "report"
+    assert workdir.serving == root / "serving" / "ctnet"
+    assert workdir.summary == root / "summary.json"
+    assert workdir.quarantine == root / "quarantine.jsonl"
+    assert open_workdir(root) == workdir
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path):
+    (tmp_path / "work").write_text("")
+    with pytest.raises(ConfigError, match=r"work: cannot be used as the run's folder .*--workdir"):
+        open_workdir(tmp_path / "work")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ConfigError, match="Permission denied"):
+        open_workdir(tmp_path / "work")
+
+
+def test_a_configuration_that_leaks_says_so_and_the_default_does_not():
+    assert describe_leaks(RunConfig()) == []
+    (by_image,) = describe_leaks(parse_config({"split": {"by": "image"}}))
+    assert "split.by: image" in by_image
+    (kept,) = describe_leaks(parse_config({"ingest": {"on_leak": "report"}}))
+    assert "ingest.on_leak: report" in kept
+    both = {"split": {"by": "image"}, "ingest": {"on_leak": "report"}}
+    assert len(describe_leaks(parse_config(both))) == 2
