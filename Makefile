@@ -16,7 +16,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml setup.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test $(UV) = uv || test -x $(UV) || { $(BIN)/python -m pip install --quiet --disable-pip-version-check uv && cp $(BIN)/uv $(UV); }
 	@echo "installing the locked packages into $(VENV) (3 GB)"
-	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes requirements.lock
+# Compiled once here, or else every process that may not write bytecode compiles TFX again.
+	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --compile-bytecode --require-hashes requirements.lock
 	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -38,5 +38,5 @@ def hash_sources(root: Path, places: Iterable[str]) -> str:
 
 @functools.cache
 def code_version(*places: str) -> str:
-    """A hash of source files of the distribution, such as "trainer" or "transform/hounsfield.py"."""
+    """A hash of files and folders of the distribution, such as "trainer" or "setup.py"."""
     return hash_sources(_ROOT, places)

@@ -9,12 +9,14 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.ct_example_gen.manifest import survey_manifest
 from pipeline.config import RunConfig
 from pipeline.leaks import describe_leaks
 from pipeline.run_log import output_to
 from pipeline.summary import Summary, Verdict
 from pipeline.terminal import RunDisplay
 from pipeline.workdir import Workdir, open_workdir
+from trainer.weights import resolve_weights
 from transform.errors import BadDataError, ConfigError, CtnetError
 
 if TYPE_CHECKING:
@@ -48,23 +50,24 @@ def _execute(
     summary: Summary,
 ) -> dict[str, int]:
     """Build and run the DAG; heavy imports stand here, so that their noise goes to the log."""
-    import absl.logging
-    import tfx.v1  # noqa: F401 before everything that imports TFDV or TFMA
-
-    from components.ct_example_gen.manifest import survey_manifest
-    from pipeline.dag import build_pipeline, local_places
-    from pipeline.local_runner import FailedStepError, Listener, run_pipeline
-    from trainer import progress
-    from trainer.weights import resolve_weights
-
-    absl.logging.set_verbosity(absl.logging.INFO)
+    # What can be wrong with the input is said before the libraries are waited for.
     manifest = request.manifest.resolve()
     facts = survey_manifest(manifest)
     summary.fingerprint = facts.fingerprint
+    weights = resolve_weights(request.config.model.weights)
+
+    import absl.logging
+    import tfx.v1  # noqa: F401 before everything that imports TFDV or TFMA
+
+    from pipeline.dag import build_pipeline, local_places
+    from pipeline.local_runner import FailedStepError, Listener, run_pipeline
+    from trainer import progress
+
+    absl.logging.set_verbosity(absl.logging.INFO)
     pipeline = build_pipeline(
         request.config,
         local_places(workdir, manifest, facts.fingerprint),
-        resolve_weights(request.config.model.weights),
+        weights,
         workdir.metadata,
     )
 
@@ -97,6 +100,10 @@ def _conclude(
         "examples": run_outputs.count_examples(outcome),
         "quarantined": outcome.quarantined,
     }
+    summary.leaks += [
+        f"{count} patients stand in both {splits.replace('+', ' and ')}."
+        for splits, count in outcome.leaks.items()
+    ]
     summary.metrics = gate.metrics
     summary.evaluation = str(outputs.folder("SliceEvaluator", "evaluation"))
     summary.bounds = [dataclasses.asdict(bound) for bound in gate.bounds]

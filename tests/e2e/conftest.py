@@ -101,9 +101,9 @@ def as_png_under_window(dicom: Path, png: Path) -> None:
 
 @pytest.fixture(scope="session")
 def mixed_manifest(tmp_path_factory):
-    """DICOM and PNG slices of 30 synthetic patients, and rows that cannot be used."""
+    """DICOM and PNG slices of 48 synthetic patients, and rows that cannot be used."""
     folder = tmp_path_factory.mktemp("cohort")
-    manifest = write_cohort(folder, patients=30, slices=3, seed=1, severity="severe", size=64)
+    manifest = write_cohort(folder, patients=48, slices=2, seed=3, severity="severe", size=64)
     with manifest.open() as file:
         rows = list(csv.DictReader(file))
     for number, row in enumerate(rows):
