@@ -165,6 +165,7 @@ def demo(
         f"synthetic CT: {total} slices of {demo_parts.PATIENTS} patients, half of them with "
         f"{demo_parts.SEVERITY} disease, in {workdir / 'data'}",
         highlight=False,
+        soft_wrap=True,
     )
     summary = run(RunRequest(config, manifest, workdir), RunDisplay(), debug=_debug)
     if summary.exit_code is not ExitCode.PUSHED:
