@@ -66,6 +66,9 @@ def _prepare_tensorflow(verbose: bool) -> None:
     # TensorFlow logs about oneDNN and CUDA before it obeys its own log level.
     with _silent_stderr():
         import tensorflow as tf
+
+        # On a machine without a GPU, the first look for one complains as an error.
+        tf.config.list_physical_devices("GPU")
     tf.get_logger().setLevel("ERROR")
 
 
