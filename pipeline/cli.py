@@ -163,7 +163,7 @@ def demo(
         )
     console.print(
         f"synthetic CT: {total} slices of {demo_parts.PATIENTS} patients, half of them with "
-        f"{demo_parts.SEVERITY} disease, in {workdir / 'data'}",
+        f"{demo_parts.SEVERITY} disease, in {manifest.parent}",
         highlight=False,
         soft_wrap=True,
     )
@@ -191,7 +191,7 @@ def demo(
         print_summary(summary, Console())
         table = Table(title="Asked over gRPC", title_justify="left", box=None, pad_edge=False)
         for column in ("slice of a test patient", "truth", "probability", "decision"):
-            table.add_column(column)
+            table.add_column(column, overflow="fold")
         words = {1: "positive", 0: "negative"}
         for one in answers:
             table.add_row(one.path, words[one.label], f"{one.probability:.3f}", words[one.decision])
@@ -293,13 +293,19 @@ def predict(
     Exit codes: 0 all predicted, 1 a file could not be predicted (the others are).
     """
     with hushed():
-        from serving.client import Client
-    results = []
+        from serving.client import Client, FileResult
+    results: list[FileResult] = []
+    broken: CtnetError | None = None
     with Client(server) as client, _bar() as bar:
-        for result in bar.track(
-            client.predict_files(files), total=len(files), description="predicting"
-        ):
-            results.append(result)
+        try:
+            results.extend(
+                bar.track(client.predict_files(files), total=len(files), description="predicting")
+            )
+        # What was answered before the server went away is still worth having.
+        except CtnetError as error:
+            broken = error
+    if broken and not results:
+        raise broken
     if as_json:
         _print_json(
             [
@@ -330,6 +336,8 @@ def predict(
     failed = [one for one in results if one.error]
     for one in failed:
         typer.echo(f"ctnet: {one.error}", err=True)
+    if broken:
+        raise broken
     if failed:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -356,8 +364,8 @@ def compile_kubeflow(
     image: Annotated[str, typer.Option("--image", help="The image that every step runs.")],
     output: Annotated[Path, typer.Option("--output", help="YAML for KFP, JSON for Vertex AI.")],
     root: Annotated[
-        str, typer.Option("--root", help="Where artifacts go, such as gs://bucket/ctnet.")
-    ] = "gs://your-bucket/ctnet",
+        str, typer.Option("--root", help="Where artifacts go: a folder that every step mounts.")
+    ] = "/mnt/ctnet",
     data: Annotated[
         str | None, typer.Option("--data", help="The manifest, as the steps see it.")
     ] = None,
@@ -398,9 +406,6 @@ def main() -> None:
         line = " ".join(f"{type(error).__name__}: {error}".split())
         typer.echo(f"ctnet: unexpected {line}; --debug shows the traceback", err=True)
         sys.exit(ExitCode.FAILED)
-    except KeyboardInterrupt:
-        typer.echo("ctnet: interrupted", err=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

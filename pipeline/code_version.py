@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
 from collections.abc import Iterable
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
+# Another version of these may give other numbers from the same code.
+_PACKAGES = ("tensorflow", "tf-keras", "tfx", "tensorflow-transform", "numpy", "pillow", "pydicom")
 _SOURCES = (".py", ".pbtxt", ".j2")
 
 
@@ -39,4 +42,6 @@ def hash_sources(root: Path, places: Iterable[str]) -> str:
 @functools.cache
 def code_version(*places: str) -> str:
     """A hash of files and folders of the distribution, such as "trainer" or "setup.py"."""
-    return hash_sources(_ROOT, places)
+    packages = " ".join(f"{name}=={importlib.metadata.version(name)}" for name in _PACKAGES)
+    sources = hash_sources(_ROOT, places)
+    return hashlib.sha256(f"{sources} {packages}".encode()).hexdigest()[:16]

@@ -18,6 +18,7 @@ from tfx.orchestration import metadata
 from components.atomic_pusher.component import AtomicPusher
 from components.baseline import strategy
 from components.ct_example_gen.component import CTExampleGen
+from components.ct_example_gen.manifest import ManifestFacts
 from components.report_gen.component import ReportGen
 from components.serving_validator.component import ServingValidator
 from components.slice_evaluator.component import SliceEvaluator
@@ -39,6 +40,7 @@ BASELINE_ID = "Baseline"
 _READING = ("transform/reading", "transform/ct_example.py")
 _GRAPH = ("transform/preprocessing.py", "transform/hounsfield.py", "transform/ct_example.py")
 _EXPORT = (*_GRAPH, "transform/picture_graph.py", "transform/prediction.py")
+_RECORD = "transform/training_record.py"
 
 _MODEL_FIELDS = ("backbone", "head", "dropout", "batch_norm", "batch_norm_momentum")
 _FIT_FIELDS = (
@@ -87,7 +89,7 @@ def _trainer_config(config: RunConfig, weights: BackboneWeights) -> dict[str, An
         "augmentation": train["augmentation"],
         "weights": weights.path or NONE,
         "weights_fingerprint": weights.fingerprint,
-        "code_version": code_version("trainer", *_EXPORT),
+        "code_version": code_version("trainer", _RECORD, *_EXPORT),
     }
 
 
@@ -98,6 +100,7 @@ class Places:
     Attributes:
       manifest: what to ingest.
       fingerprint: of the manifest and its files, for the cache.
+      split_given: whether the manifest gives the split.
       root: of the artifacts.
       serving: what a server is pointed at.
       schema: the curated schema's file.
@@ -106,17 +109,19 @@ class Places:
 
     manifest: str
     fingerprint: str
+    split_given: bool
     root: str
     serving: str
     schema: str
     quarantine_copy: str | None
 
 
-def local_places(workdir: Workdir, manifest: Path, fingerprint: str) -> Places:
+def local_places(workdir: Workdir, manifest: Path, facts: ManifestFacts) -> Places:
     """The places of a run on this machine."""
     return Places(
         manifest=str(manifest),
-        fingerprint=fingerprint,
+        fingerprint=facts.fingerprint,
+        split_given=facts.rows_with_split > 0,
         root=str(workdir.artifacts),
         serving=str(workdir.serving),
         schema=_versioned_schema(workdir),
@@ -203,6 +208,7 @@ def build_components(
         eval_config=make_eval_config(gate_bounds(config), config.evaluate.batch_size),
         example_splits=[ct_example.TEST],
         schema=schema,
+        code_version=code_version("components/slice_evaluator", *_EXPORT),
     )
     serving_validator = ServingValidator(
         model=model,
@@ -226,8 +232,13 @@ def build_components(
         name=config.name,
         bounds=gate_bounds(config),
         config=config.model_dump(mode="json"),
-        leaks=describe_leaks(config),
-        code_version=code_version("components/report_gen", "components/slice_evaluator"),
+        leaks=describe_leaks(config, split_given=places.split_given),
+        code_version=code_version(
+            "components/report_gen",
+            "components/slice_evaluator",
+            "components/ct_example_gen",
+            _RECORD,
+        ),
     )
     return [
         example_gen,
@@ -266,7 +277,8 @@ def build_pipeline(
             weights,
             strategy.LastOtherBlessedModel if local else LatestBlessedModelStrategy,
         ),
-        enable_cache=True,
+        # On a cluster the manifest's content is not known here, and a stale result would pass.
+        enable_cache=local,
         metadata_connection_config=(
             metadata.sqlite_metadata_connection_config(str(metadata_file)) if local else None
         ),

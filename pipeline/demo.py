@@ -22,7 +22,7 @@ def make_demo_data(folder: Path, seed: int, progress: Callable[[int], None]) -> 
     """Write the demo's synthetic CT, or find it where an earlier demo wrote it whole.
 
     Args:
-      folder: gets the DICOM files.
+      folder: gets a folder of DICOM files, named by what is in it.
       seed: of the cohort.
       progress: told of finished slices.
 
@@ -31,14 +31,15 @@ def make_demo_data(folder: Path, seed: int, progress: Callable[[int], None]) -> 
     """
     with hushed():
         from transform.phantom import write_cohort
-    manifest = folder / "manifest.csv"
-    if manifest.exists():
-        return manifest
-    # The manifest is written last: without one, what is there is of a demo that was cut off.
-    if folder.exists():
-        shutil.rmtree(folder)
-    return write_cohort(
-        folder,
+    wanted = folder / f"{SEVERITY}-{PATIENTS}x{SLICES}-{SIZE}px-seed{seed}"
+    if wanted.exists():
+        return wanted / "manifest.csv"
+    # Only a whole cohort gets its name; what a demo that was cut off left is drawn anew.
+    unfinished = wanted.with_name(f"{wanted.name}.unfinished")
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    manifest = write_cohort(
+        unfinished,
         patients=PATIENTS,
         slices=SLICES,
         seed=seed,
@@ -46,6 +47,8 @@ def make_demo_data(folder: Path, seed: int, progress: Callable[[int], None]) -> 
         size=SIZE,
         progress=progress,
     )
+    unfinished.rename(wanted)
+    return wanted / manifest.name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,7 +30,8 @@ def compile_for_kubeflow(
     Args:
       config: checked; `beam.args` reach every Beam step.
       manifest: the manifest's path as the steps see it.
-      root: address of the artifacts, such as gs://bucket/ctnet; models go to `root/serving`.
+      root: folder of the artifacts, on a volume that every step mounts (our steps read their
+        inputs through local paths); models go to `root/serving`.
       image: of every step.
       output: a .yaml file for Kubeflow Pipelines or a .json file for Vertex AI.
 
@@ -45,8 +46,8 @@ def compile_for_kubeflow(
         config,
         Places(
             manifest=manifest,
-            # Unknown here; the cluster's cache knows the manifest by its path.
             fingerprint="",
+            split_given=False,
             root=root,
             serving=f"{root}/serving/{MODEL_NAME}",
             schema=f"{IMAGE_HOME}/transform/{SCHEMA_FILE.name}",

@@ -3,16 +3,22 @@
 from pipeline.config import RunConfig
 
 
-def describe_leaks(config: RunConfig) -> list[str]:
-    """One sentence for each leak that the configuration allows."""
+def describe_leaks(config: RunConfig, *, split_given: bool) -> list[str]:
+    """One sentence for each leak that a run allows.
+
+    Args:
+      config: of the run.
+      split_given: whether the manifest gives the split, so that `split` does not count.
+    """
     leaks = []
-    if config.split.by == "image":
+    if config.split.by == "image" and not split_given:
         leaks.append(
             "Slices were split by image, as in the paper (split.by: image): one patient's slices "
             "fall on both sides, so the figures are too good."
         )
-    if config.ingest.on_leak == "report":
+    if config.ingest.on_leak == "report" and split_given:
         leaks.append(
-            "Patients that the manifest puts into two splits were kept (ingest.on_leak: report)."
+            "A patient whom the manifest puts into two splits is kept in both "
+            "(ingest.on_leak: report)."
         )
     return leaks

@@ -10,10 +10,13 @@ from collections.abc import Callable
 import ml_metadata
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler, constants
+from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration import metadata
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
+
+_RESOLVER = f"{Resolver.__module__}.{Resolver.__name__}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +88,16 @@ def run_pipeline(pipeline: tfx_pipeline.Pipeline, listener: Listener) -> dict[st
         deployment.metadata_connection_config.WhichOneof("connection_config"),
     )
     executions = {}
-    for number, node in enumerate(compiled.nodes, start=1):
+    # A resolver only looks something up: it has nothing to show, and nothing to cache.
+    shown = [
+        node.pipeline_node.node_info.id
+        for node in compiled.nodes
+        if node.pipeline_node.node_info.type.name != _RESOLVER
+    ]
+    for node in compiled.nodes:
         step = node.pipeline_node.node_info.id
-        listener.begun(step, number, len(compiled.nodes))
+        if step in shown:
+            listener.begun(step, shown.index(step) + 1, len(shown))
         began = time.monotonic()
         try:
             info = launcher.Launcher(
@@ -105,5 +115,6 @@ def run_pipeline(pipeline: tfx_pipeline.Pipeline, listener: Listener) -> dict[st
             executions[step] = info.execution_id
             with metadata.Metadata(connection) as handle:
                 cached = _was_cached(handle.store, info.execution_id)
-        listener.ended(StepResult(step, time.monotonic() - began, cached))
+        if step in shown:
+            listener.ended(StepResult(step, time.monotonic() - began, cached))
     return executions

@@ -8,7 +8,7 @@ from pathlib import Path
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from components.atomic_pusher.executor import publish
+from components.atomic_pusher.executor import newest_version, next_version, publish
 from components.ct_example_gen.outcome import IngestOutcome, read_outcome
 from components.slice_evaluator.gate import Bounds, GateResult, read_gate
 from pipeline.workdir import Workdir
@@ -89,15 +89,17 @@ def count_examples(outcome: IngestOutcome) -> dict[str, dict[str, int]]:
 def find_pushed(outputs: StepOutputs, workdir: Workdir) -> PushedVersion | None:
     """The version that the run pushed, None where it did not.
 
-    A cached run pushes nothing anew; where its version has been deleted since, it is laid out
-    again from the archive that the Pusher keeps.
+    A cached run pushes nothing anew. Where another version has become the newest since, or its own
+    is gone, the model is pushed again as the newest, from the archive that the Pusher keeps: what
+    a run calls pushed is what a server takes up.
     """
     artifact = outputs.artifact("AtomicPusher", "pushed_model")
     properties = artifact.custom_properties
     if properties["pushed"].int_value != 1:
         return None
     version = properties["pushed_version"].string_value
-    folder = workdir.serving / version
-    if not folder.exists():
-        publish(artifact.uri, str(workdir.serving), version)
-    return PushedVersion(folder, version)
+    base = str(workdir.serving)
+    if newest_version(base) != int(version):
+        version = next_version(base)
+        publish(artifact.uri, base, version)
+    return PushedVersion(workdir.serving / version, version)

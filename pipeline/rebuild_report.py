@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import tfx.v1  # noqa: F401 before everything that imports TFDV or TFMA
@@ -47,7 +46,7 @@ def rebuild_report(folder: Path) -> Path:
     report = Report()
     report.uri = str(workdir.report)
     workdir.report.mkdir(exist_ok=True)
-    Executor().Do(inputs, {"report": [report]}, {"settings": json.dumps(json.loads(settings))})
+    Executor().Do(inputs, {"report": [report]}, {"settings": settings})
     return workdir.report / INDEX
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from components.ct_example_gen.manifest import survey_manifest
 from pipeline.run import RunRequest, run
 from pipeline.summary import Summary, Verdict, read_summary
@@ -26,7 +28,8 @@ def retrain(request: RunRequest, display: RunDisplay, *, debug: bool = False) ->
     last = read_summary(workdir.summary)
     fingerprint = survey_manifest(request.manifest.resolve()).fingerprint
     if last is not None and last.verdict in _TRIED and last.fingerprint == fingerprint:
-        summary = Summary(request.config.name, Verdict.NOTHING_NEW, fingerprint=fingerprint)
+        # What is served and how good it is has not changed, so that it stays in the summary.
+        summary = dataclasses.replace(last, verdict=Verdict.NOTHING_NEW, error=None, steps=[])
         summary.write(workdir.summary)
         return summary
     return run(request, display, debug=debug)

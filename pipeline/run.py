@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
+import json
 import shutil
 import traceback
 from pathlib import Path
@@ -15,7 +17,7 @@ from pipeline.leaks import describe_leaks
 from pipeline.run_log import output_to
 from pipeline.summary import Summary, Verdict
 from pipeline.terminal import RunDisplay
-from pipeline.workdir import Workdir, open_workdir
+from pipeline.workdir import Workdir, alone_in, open_workdir
 from trainer.weights import resolve_weights
 from transform.errors import BadDataError, ConfigError, CtnetError
 
@@ -54,6 +56,7 @@ def _execute(
     manifest = request.manifest.resolve()
     facts = survey_manifest(manifest)
     summary.fingerprint = facts.fingerprint
+    summary.leaks = describe_leaks(request.config, split_given=facts.rows_with_split > 0)
     weights = resolve_weights(request.config.model.weights)
 
     import absl.logging
@@ -66,7 +69,7 @@ def _execute(
     absl.logging.set_verbosity(absl.logging.INFO)
     pipeline = build_pipeline(
         request.config,
-        local_places(workdir, manifest, facts.fingerprint),
+        local_places(workdir, manifest, facts),
         weights,
         workdir.metadata,
     )
@@ -120,6 +123,15 @@ def _conclude(
     summary.report = str(workdir.report / "index.html")
 
 
+def _count_reasons(workdir: Workdir, began: datetime.datetime) -> dict[str, int]:
+    """Slices by reason, where this run got as far as the quarantine."""
+    file = workdir.quarantine
+    if not file.exists() or file.stat().st_mtime < began.timestamp():
+        return {}
+    with file.open(encoding="utf-8") as lines:
+        return dict(collections.Counter(json.loads(line)["reason"] for line in lines))
+
+
 def run(request: RunRequest, display: RunDisplay, *, debug: bool = False) -> Summary:
     """Run the pipeline and leave `summary.json`.
 
@@ -138,22 +150,23 @@ def run(request: RunRequest, display: RunDisplay, *, debug: bool = False) -> Sum
     began = datetime.datetime.now()
     log = workdir.logs / f"run-{began:%Y%m%d-%H%M%S}.log"
     summary = Summary(request.config.name, Verdict.FAILED, log=str(log))
-    summary.leaks = describe_leaks(request.config)
     steps: list[StepResult] = []
-    with output_to(log) as (out, err):
+    with alone_in(workdir), output_to(log) as (out, err):
         display.open(out, err)
         display.starting()
         try:
             executions = _execute(request, workdir, display, steps, summary)
             _conclude(request, workdir, executions, summary)
-        except ConfigError:
+        except ConfigError as error:
             traceback.print_exc()
+            summary.error = str(error)
             raise
         except BadDataError as error:
             traceback.print_exc()
             if debug:
                 raise
             summary.verdict, summary.error = Verdict.BAD_DATA, str(error)
+            summary.counts = {"examples": {}, "quarantined": _count_reasons(workdir, began)}
         except Exception as error:
             traceback.print_exc()
             if debug:

@@ -109,5 +109,9 @@ def read_summary(path: Path) -> Summary | None:
     """Read `summary.json`; None where no run has left one."""
     if not path.exists():
         return None
-    values = json.loads(path.read_text())
-    return Summary(**{**values, "verdict": Verdict(values["verdict"])})
+    try:
+        values = json.loads(path.read_text())
+        return Summary(**{**values, "verdict": Verdict(values["verdict"])})
+    except (ValueError, TypeError, KeyError):
+        # Damaged, or of another version of ctnet: as good as none.
+        return None

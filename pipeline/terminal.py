@@ -21,7 +21,6 @@ _WHAT_STEPS_DO = {
     "SliceValidator": "validate",
     "Transform": "Hounsfield units to model input",
     "Trainer": "train",
-    "Baseline": "find the last blessed model",
     "SliceEvaluator": "evaluate and gate",
     "ServingValidator": "ask a real server",
     "AtomicPusher": "push",
@@ -154,8 +153,12 @@ def _metrics_table(summary: Summary) -> Table:
 def print_summary(summary: Summary, console: Console) -> None:
     """Print a run's summary for people."""
     console.print()
+    if summary.verdict is Verdict.NOTHING_NEW:
+        console.print("Nothing new: the data is that of the last run, so nothing was done.")
+        return
     if summary.counts:
-        console.print(_counts_table(summary))
+        if summary.counts["examples"]:
+            console.print(_counts_table(summary))
         quarantined = summary.counts["quarantined"]
         if quarantined:
             reasons = ", ".join(f"{count} {reason}" for reason, count in quarantined.items())
@@ -175,8 +178,6 @@ def print_summary(summary: Summary, console: Console) -> None:
             "ask it": "ctnet predict FILE... --server 127.0.0.1:8500",
             **lines,
         }
-    elif summary.verdict is Verdict.NOTHING_NEW:
-        console.print("Nothing new: the data is that of the last run, so nothing was done.")
     elif summary.verdict is Verdict.NOT_BLESSED:
         failed = ", ".join(_shortfall(bound) for bound in summary.bounds if not bound["passed"])
         # Bounds are not all that a model has to pass.

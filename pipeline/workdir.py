@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
+from collections.abc import Iterator
 from pathlib import Path
 
 from transform.errors import ConfigError
 from transform.prediction import MODEL_NAME
+
+
+@contextlib.contextmanager
+def alone_in(workdir: Workdir) -> Iterator[None]:
+    """Keep other runs out of a run's folder; the system drops the lock of a process that dies.
+
+    Raises:
+      ConfigError: another run is at work there.
+    """
+    with (workdir.root / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{workdir.root}: another run is at work in this folder; wait for it, or give "
+                "another --workdir"
+            ) from None
+        yield
 
 
 @dataclasses.dataclass(frozen=True)

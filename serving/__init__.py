@@ -1,1 +1,1 @@
-"""Asking a served model: the gRPC client, the embedded server and warm-up requests."""
+"""Asking a served model: the gRPC client and the embedded server."""

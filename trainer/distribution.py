@@ -28,7 +28,15 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
             raise ConfigError(
                 "train.strategy: multi_worker needs the cluster in the environment's TF_CONFIG"
             )
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except (RuntimeError, ValueError) as error:
+            line = " ".join(str(error).split())
+            raise ConfigError(
+                f"train.strategy: multi_worker cannot start ({line}); it needs a TF_CONFIG that "
+                "names the cluster, and a process in which nothing else has used TensorFlow: call "
+                "trainer.run.run_fn there, not ctnet run"
+            ) from None
     if name == "tpu":
         try:
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()

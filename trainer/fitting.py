@@ -92,6 +92,7 @@ def _fit_phase(
     phase: str,
     epochs: int,
     steps: int,
+    endless: bool,
     train: tf.data.Dataset,
     validation: tf.data.Dataset,
     class_weight: dict[int, float] | None,
@@ -100,6 +101,7 @@ def _fit_phase(
     history = network.model.fit(
         train,
         epochs=epochs,
+        steps_per_epoch=steps if endless else None,
         validation_data=validation,
         class_weight=class_weight,
         callbacks=[ProgressCallback(phase, epochs, steps), *callbacks],
@@ -117,6 +119,7 @@ def fit(
     train: tf.data.Dataset,
     validation: tf.data.Dataset,
     steps: int,
+    endless: bool = False,
     class_weight: dict[int, float] | None,
     settings: FitSettings,
     strategy: tf.distribute.Strategy,
@@ -127,7 +130,8 @@ def fit(
       network: built under `strategy`.
       train: batches of one epoch.
       validation: batches of the validation split.
-      steps: batches of `train`.
+      steps: batches of an epoch.
+      endless: whether `train` goes on beyond an epoch; then each phase is one pass through it.
       class_weight: weight of each class in the loss, or None.
       settings: how.
       strategy: whose devices are used.
@@ -141,7 +145,7 @@ def fit(
             network.freeze_backbone()
             _compile(network, tf_keras.optimizers.Adam(settings.head_learning_rate), settings)
         records += _fit_phase(
-            network, HEAD, settings.head_epochs, steps, train, validation, class_weight, []
+            network, HEAD, settings.head_epochs, steps, endless, train, validation, class_weight, []
         )
     with strategy.scope():
         network.thaw_backbone(settings.batch_norm)
@@ -157,6 +161,14 @@ def fit(
             )
         )
     records += _fit_phase(
-        network, FINE_TUNING, settings.epochs, steps, train, validation, class_weight, callbacks
+        network,
+        FINE_TUNING,
+        settings.epochs,
+        steps,
+        endless,
+        train,
+        validation,
+        class_weight,
+        callbacks,
     )
     return records

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -10,8 +11,9 @@ import tensorflow_transform as tft
 from trainer.augmentation import Augmentation, augment
 from transform import preprocessing
 
-# Serialised slices: 200 KB each at 224 px, so that the buffer stays near 200 MB.
-_SHUFFLE_BUFFER = 1024
+# Serialised slices wait here: about a thousand at 224 px, fewer of larger ones.
+_SHUFFLE_BYTES = 200_000_000
+_BYTES_A_PIXEL = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +27,12 @@ class SplitFiles:
 
     pattern: list[str]
     transform: tft.TFTransformOutput
+
+    @property
+    def shuffle_buffer(self) -> int:
+        """How many serialised slices a shuffle holds."""
+        shape = self.transform.transformed_feature_spec()[preprocessing.IMAGE].shape
+        return max(16, _SHUFFLE_BYTES // (_BYTES_A_PIXEL * math.prod(shape)))
 
     def records(self) -> tf.data.Dataset:
         """Serialised transformed examples, string [], in a fixed order."""
@@ -71,16 +79,19 @@ def _records_of_label(files: SplitFiles, label: int) -> tf.data.Dataset:
     return pairs.filter(lambda _, one_label: one_label == label).map(lambda record, _: record)
 
 
-def _balanced_records(files: SplitFiles, examples_per_class: int, seed: int) -> tf.data.Dataset:
-    """Serialised slices, each class drawn to the same number an epoch, again and again."""
+def _balanced_records(files: SplitFiles, seed: int) -> tf.data.Dataset:
+    """Serialised slices, one of each class in turn, without end.
+
+    An epoch is a stretch of it: were it cut here and begun anew, a large data set would show
+    nothing but its beginning.
+    """
     classes = [
         _records_of_label(files, label)
-        .shuffle(_SHUFFLE_BUFFER, seed=seed + label, reshuffle_each_iteration=True)
+        .shuffle(files.shuffle_buffer, seed=seed + label, reshuffle_each_iteration=True)
         .repeat()
         for label in (0, 1)
     ]
-    drawn = tf.data.Dataset.choose_from_datasets(classes, tf.data.Dataset.range(2).repeat())
-    return drawn.take(2 * examples_per_class)
+    return tf.data.Dataset.choose_from_datasets(classes, tf.data.Dataset.range(2).repeat())
 
 
 def training_batches(
@@ -89,31 +100,31 @@ def training_batches(
     batch_size: int,
     augmentation: Augmentation,
     centre: float,
-    examples_per_class: int | None,
+    balanced: bool,
     seed: int,
 ) -> tf.data.Dataset:
-    """One epoch of shuffled, augmented batches; the same order for the same seed.
+    """Shuffled, augmented batches of one epoch (or, balanced, without end); one order a seed.
 
     Args:
       files: the training split.
       batch_size: slices a batch; a last, smaller batch is left out.
       augmentation: how slices are changed at random.
       centre: what Transform subtracted, so that new pixels can be filled with air.
-      examples_per_class: draw each class to this number, or None for every slice once.
+      balanced: draw from both classes in turn, without end, instead of every slice once.
       seed: of the order and of the changes.
 
     Returns:
       (float32 [batch, s, s, 1], float32 [batch, 1]).
     """
-    records = (
-        files.records()
-        if examples_per_class is None
-        else _balanced_records(files, examples_per_class, seed)
-    )
-    batches = (
-        records.shuffle(_SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
-        .batch(batch_size, drop_remainder=True)
-        .map(files.parse_batch, num_parallel_calls=tf.data.AUTOTUNE)
+    if balanced:
+        # In turn, so that every epoch holds as many of each class.
+        records = _balanced_records(files, seed)
+    else:
+        records = files.records().shuffle(
+            files.shuffle_buffer, seed=seed, reshuffle_each_iteration=True
+        )
+    batches = records.batch(batch_size, drop_remainder=True).map(
+        files.parse_batch, num_parallel_calls=tf.data.AUTOTUNE
     )
     if augmentation.changes_anything:
         seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)

@@ -67,6 +67,10 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     config: dict[str, Any] = fn_args.custom_config
     tf_keras.utils.set_random_seed(config["seed"])
+    # Before any other operation: collective ones cannot be set up later.
+    strategy = make_strategy(config["strategy"])
+    # A run is a function of its configuration and its input, on a GPU too.
+    tf.config.experimental.enable_op_determinism()
     transform = tft.TFTransformOutput(fn_args.transform_output)
     centre = fitted_centre(transform, config["hu_min"])
     train_files = SplitFiles(fn_args.train_files, transform)
@@ -80,12 +84,11 @@ def run_fn(fn_args: FnArgs) -> None:
         batch_size=batch_size,
         augmentation=Augmentation(**config["augmentation"]),
         centre=centre,
-        examples_per_class=per_class,
+        balanced=per_class is not None,
         seed=config["seed"],
     )
     validation = validation_batches(SplitFiles(fn_args.eval_files, transform), batch_size)
 
-    strategy = make_strategy(config["strategy"])
     with strategy.scope():
         network = build_network(
             ModelSettings(**config["model"], centre=centre), resolve_weights(config["weights"])
@@ -95,6 +98,7 @@ def run_fn(fn_args: FnArgs) -> None:
         train=train,
         validation=validation,
         steps=drawn // batch_size,
+        endless=per_class is not None,
         class_weight=(
             _class_weight(negative, positive)
             if config["class_weights"] and per_class is None

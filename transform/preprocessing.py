@@ -46,7 +46,12 @@ def preprocessing_fn(
     # After the resize, so that each slice weighs the same in the mean whatever its size; the
     # resize is linear with weights that sum to 1, so that the result is the same otherwise.
     zero_centre = custom_config["zero_centre"]
-    centre = tft.mean(scaled) if zero_centre == FITTED else tf.constant(zero_centre, tf.float32)
+    if zero_centre == FITTED:
+        # In float64, because Beam batches slices as they come, and the order must not show.
+        means = tf.reduce_mean(tf.cast(scaled, tf.float64), axis=[1, 2, 3])
+        centre = tf.cast(tft.mean(means), tf.float32)
+    else:
+        centre = tf.constant(zero_centre, tf.float32)
     return {
         IMAGE: scaled - centre,
         LABEL: inputs[ct_example.LABEL],

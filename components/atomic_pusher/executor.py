@@ -16,11 +16,15 @@ from tfx.utils import io_utils, proto_utils
 _UNFINISHED = ".unfinished-"
 
 
+def newest_version(base: str) -> int:
+    """The highest version number in a folder, 0 where there is none."""
+    names = [name.strip("/") for name in fileio.listdir(base)] if fileio.exists(base) else []
+    return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
 def next_version(base: str) -> str:
     """A version number above all in a folder: the time in seconds, or one more than the newest."""
-    names = fileio.listdir(base) if fileio.exists(base) else []
-    newest = max((int(name.strip("/")) for name in names if name.strip("/").isdecimal()), default=0)
-    return str(max(int(time.time()), newest + 1))
+    return str(max(int(time.time()), newest_version(base) + 1))
 
 
 def publish(model_path: str, base: str, version: str) -> str:

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -62,18 +63,18 @@ def _quarantine(row: ManifestRow, reason: Reason, detail: str) -> beam.pvalue.Ta
     )
 
 
-def _keep_first_of_an_id(
-    id_and_rows: tuple[str, Iterable[ManifestRow]],
+def _file_of(row: ManifestRow, manifest: str) -> str:
+    """One name for a row's file, however the manifest spells it."""
+    return os.path.normpath(resolve_path(row, Path(manifest)))
+
+
+def _keep_first_of_a_file(
+    file_and_rows: tuple[str, Iterable[ManifestRow]],
 ) -> Iterator[ManifestRow | beam.pvalue.TaggedOutput]:
-    image_id, rows = id_and_rows
-    first, *others = sorted(rows, key=lambda row: row.number)
-    if not image_id:
-        for row in (first, *others):
-            yield _quarantine(row, Reason.MISSING_FILE, f"row {row.number} names no path")
-        return
+    first, *others = sorted(file_and_rows[1], key=lambda row: row.number)
     yield first
     for row in others:
-        detail = f"row {row.number} repeats the path of row {first.number}"
+        detail = f"row {row.number} names the file of row {first.number}"
         yield _quarantine(row, Reason.DUPLICATE_ID, detail)
 
 
@@ -81,7 +82,9 @@ def _check_cells(
     row: ManifestRow, settings: IngestSettings
 ) -> Iterator[ManifestRow | beam.pvalue.TaggedOutput]:
     """Pass rows whose cells can be used, with their split filled in."""
-    if row.label not in ("0", "1"):
+    if not row.path:
+        yield _quarantine(row, Reason.MISSING_FILE, f"row {row.number} names no path")
+    elif row.label not in ("0", "1"):
         detail = f"row {row.number} has label {row.label!r}; it must be 1 (positive) or 0"
         yield _quarantine(row, Reason.BAD_LABEL, detail)
     elif not row.patient_id:
@@ -121,10 +124,12 @@ def _shard_of(row: ManifestRow, shards: int) -> tuple[str, int]:
 
 def _read_row(row: ManifestRow, settings: IngestSettings) -> StoredSlice:
     path = resolve_path(row, Path(settings.manifest))
-    if settings.root is not None and not path.resolve().is_relative_to(
-        Path(settings.root).resolve()
-    ):
-        raise UnusableSliceError(Reason.OUTSIDE_ROOT, f"{path} is outside of {settings.root}")
+    if settings.root is not None:
+        # What is read is what was checked, whatever a link on the way becomes in between.
+        resolved = path.resolve()
+        if not resolved.is_relative_to(Path(settings.root).resolve()):
+            raise UnusableSliceError(Reason.OUTSIDE_ROOT, f"{path} is outside of {settings.root}")
+        path = resolved
     return read_slice(path, settings.window)
 
 
@@ -195,20 +200,22 @@ def ingest(
       quarantine_uri: folder of the Quarantine artifact; gets `quarantine.jsonl` and
         `counts.jsonl`.
     """
-    unique = (
+    checked = (
         pipeline
         | "Manifest" >> beam.Create([settings.manifest])
         | "ReadRows" >> beam.FlatMap(lambda path: read_manifest(Path(path)))
-        | "KeyById" >> beam.WithKeys(lambda row: row.image_id)
-        | "GroupById" >> beam.GroupByKey()
-        | "KeepFirstOfAnId"
-        >> beam.FlatMap(_keep_first_of_an_id).with_outputs(_QUARANTINED, main="rows")
+        | "CheckCells"
+        >> beam.FlatMap(_check_cells, settings).with_outputs(_QUARANTINED, main="rows")
     )
-    checked = unique.rows | "CheckCells" >> beam.FlatMap(_check_cells, settings).with_outputs(
-        _QUARANTINED, main="rows"
+    unique = (
+        checked.rows
+        | "KeyByFile" >> beam.WithKeys(_file_of, settings.manifest)
+        | "GroupByFile" >> beam.GroupByKey()
+        | "KeepFirstOfAFile"
+        >> beam.FlatMap(_keep_first_of_a_file).with_outputs(_QUARANTINED, main="rows")
     )
     disjoint = (
-        checked.rows
+        unique.rows
         | "KeyByPatient" >> beam.WithKeys(lambda row: row.patient_id)
         | "GroupByPatient" >> beam.GroupByKey()
         | "FindLeaks"

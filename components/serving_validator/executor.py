@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tfx.utils import io_utils, path_utils
 from serving.client import Client, Prediction
 from transform.ct_example import EVAL
 
+_START_SECONDS = 300
 _ANSWER_SECONDS = 120
 _STOP_SECONDS = 30
 
@@ -46,15 +48,20 @@ def serving(model_path: str) -> Iterator[str]:
             stderr=errors,
             text=True,
         )
+        # A server that hangs while it loads ends the wait for its line by being ended.
+        limit = threading.Timer(_START_SECONDS, process.kill)
+        limit.start()
         try:
             assert process.stdout is not None
             ready = process.stdout.readline()
+            limit.cancel()
             if not ready:
                 errors.seek(0)
                 last = (errors.read().strip().splitlines() or ["no message"])[-1]
                 raise UnservableModelError(f"the server did not start: {last}")
             yield ready.split()[-1]
         finally:
+            limit.cancel()
             process.terminate()
             try:
                 process.wait(_STOP_SECONDS)

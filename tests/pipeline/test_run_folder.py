@@ -39,10 +39,13 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
 
 
 def test_a_configuration_that_leaks_says_so_and_the_default_does_not():
-    assert describe_leaks(RunConfig()) == []
-    (by_image,) = describe_leaks(parse_config({"split": {"by": "image"}}))
+    assert describe_leaks(RunConfig(), split_given=False) == []
+    (by_image,) = describe_leaks(parse_config({"split": {"by": "image"}}), split_given=False)
     assert "split.by: image" in by_image
-    (kept,) = describe_leaks(parse_config({"ingest": {"on_leak": "report"}}))
+    (kept,) = describe_leaks(parse_config({"ingest": {"on_leak": "report"}}), split_given=True)
     assert "ingest.on_leak: report" in kept
-    both = {"split": {"by": "image"}, "ingest": {"on_leak": "report"}}
-    assert len(describe_leaks(parse_config(both))) == 2
+
+
+def test_a_split_given_by_the_manifest_leaks_only_what_the_manifest_does():
+    by_image = parse_config({"split": {"by": "image"}})
+    assert describe_leaks(by_image, split_given=True) == []

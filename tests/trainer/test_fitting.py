@@ -67,7 +67,7 @@ def fit_tiny(study, *, seed=7, class_weight=None, inverted=False, **settings):
         batch_size=4,
         augmentation=Augmentation(flip=True, rotation=5.0),
         centre=study.centre,
-        examples_per_class=None,
+        balanced=False,
         seed=seed,
     )
     validation = validation_batches(study.files(EVAL), 4)
@@ -227,4 +227,8 @@ def test_class_weights_balance_the_classes_unless_the_draw_does(
     with pytest.raises(ToldEnoughError):
         run.run_fn(arguments)
     assert told["class_weight"] == (pytest.approx(wanted) if wanted else None)
-    assert told["steps"] == sum(1 for _ in told["train"])
+    # A draw has no end, so that only more than an epoch can be asked of it.
+    drawn = "examples_per_class" in changes
+    assert told["endless"] is drawn
+    found = sum(1 for _ in told["train"].take(told["steps"] + 1))
+    assert found == told["steps"] + drawn

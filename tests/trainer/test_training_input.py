@@ -25,14 +25,16 @@ def identify(study, split, epoch):
 
 
 def training(study, *, batch_size=4, augmentation=NOTHING, examples_per_class=None, seed=5):
-    return training_batches(
+    batches = training_batches(
         study.files(),
         batch_size=batch_size,
         augmentation=augmentation,
         centre=study.centre,
-        examples_per_class=examples_per_class,
+        balanced=examples_per_class is not None,
         seed=seed,
     )
+    # A balanced draw has no end: an epoch is its first stretch.
+    return batches.take(2 * examples_per_class // batch_size) if examples_per_class else batches
 
 
 def pixels(epoch):
@@ -88,6 +90,20 @@ def test_drawing_fewer_than_there_are_draws_others_in_the_next_epoch(study):
     epochs = training(study, batch_size=2, examples_per_class=4)
     first, second = (set(identify(study, TRAIN, epochs)[0]) for _ in range(2))
     assert first != second
+
+
+def test_epochs_of_a_draw_go_on_through_a_data_set_larger_than_the_shuffle(study, monkeypatch):
+    monkeypatch.setattr(SplitFiles, "shuffle_buffer", 1)
+    endless = training_batches(
+        study.files(),
+        batch_size=2,
+        augmentation=NOTHING,
+        centre=study.centre,
+        balanced=True,
+        seed=5,
+    )
+    ids, _ = identify(study, TRAIN, endless.take(12))
+    assert set(ids) == set(study.parsed(TRAIN))
 
 
 def test_the_draw_is_the_same_for_the_same_seed(study):

@@ -60,20 +60,24 @@ def dirty(tmp_path_factory, make_study, make_sound_rows, run_ct_example_gen):
         (row("odd-split.png", split="val"), Reason.BAD_SPLIT),
         (row("no-split.png", split=""), Reason.BAD_SPLIT),
         (row(sound[0]["path"], patient_id="p"), Reason.DUPLICATE_ID),
-        (row(sound[0]["path"], label="9", patient_id=""), Reason.DUPLICATE_ID),
+        (row(f"./{sound[0]['path']}", patient_id="q"), Reason.DUPLICATE_ID),
+        # What is wrong with a row itself is said first.
+        (row(sound[0]["path"], label="9", patient_id=""), Reason.BAD_LABEL),
         (row("link.png"), Reason.OUTSIDE_ROOT),
         (row("linked-folder/secret.png"), Reason.OUTSIDE_ROOT),
         (row("../outside/secret.png"), Reason.OUTSIDE_ROOT),
-        (row(str(secret)), Reason.OUTSIDE_ROOT),
+        # Another spelling of the row before.
+        (row(str(secret)), Reason.DUPLICATE_ID),
+        # An absolute spelling of a sound row.
+        (row(str(study.folder / "nan-age.png"), label="0"), Reason.DUPLICATE_ID),
     ]
     odd_but_sound = [
         row("full.png", age=" 41 ", sex=" F ", source="Tongji", study_date="2020-02-11"),
         row("odd-age.png", age="forty", sex=""),
         row("nan-age.png", age="nan"),
         row("inner/../inner/in.png"),
-        row(str(study.folder / "inner" / "in.png"), label="0"),
     ]
-    manifest = study.write([*sound, *(one for one, _ in bad), *odd_but_sound], pictures=False)
+    manifest = study.write([*sound, *odd_but_sound, *(one for one, _ in bad)], pictures=False)
     accepted = [*sound, *odd_but_sound]
     outcome = run_ct_example_gen(manifest, folder / "output", root=str(study.folder))
     return outcome, accepted, bad, folder, manifest, study
@@ -119,12 +123,14 @@ def test_a_quarantined_row_says_in_one_line_what_is_wrong(dirty):
     assert "no such file" in details["gone.png"]
 
 
-def test_the_first_of_two_rows_with_one_path_is_kept(dirty):
+def test_the_first_of_rows_that_name_one_file_is_kept_however_they_spell_it(dirty):
     ingested, accepted, *_ = dirty
     path = accepted[0]["path"]
     assert ingested.features()[path]["patient_id"].decode() == accepted[0]["patient_id"]
-    repeats = [one.detail for one in ingested.quarantined if one.path == path]
-    assert sorted(repeats) == [f"row {n} repeats the path of row 1" for n in (28, 29)]
+    repeats = [one for one in ingested.quarantined if one.path in (path, f"./{path}")]
+    assert sorted(one.reason for one in repeats) == ["bad_label", *["duplicate_id"] * 2]
+    for one in repeats:
+        assert one.reason == "bad_label" or one.detail.endswith("names the file of row 1")
 
 
 def test_the_counts_are_those_of_the_files(dirty):
