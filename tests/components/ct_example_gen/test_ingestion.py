@@ -138,7 +138,7 @@ def test_the_counts_are_those_of_the_files(dirty):
     outcome = json.loads(ingested.examples.get_string_custom_property("outcome"))
     assert sum(sum(split.values()) for split in outcome["accepted"].values()) == len(accepted)
     assert sum(outcome["quarantined"].values()) == len(bad)
-    assert outcome["quarantined"]["outside_root"] == 4
+    assert outcome["quarantined"]["outside_root"] == 3
     for split, records in ingested.records.items():
         assert sum(outcome["accepted"][split].values()) == len(records)
     assert json.loads(ingested.examples.split_names) == ["train", "eval", "test"]
