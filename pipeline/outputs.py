@@ -8,7 +8,7 @@ from pathlib import Path
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from components.atomic_pusher.executor import newest_version, next_version, publish
+from components.atomic_pusher.executor import publish_unless_newest
 from components.ct_example_gen.outcome import IngestOutcome, read_outcome
 from components.slice_evaluator.gate import Bounds, GateResult, read_gate
 from pipeline.workdir import Workdir
@@ -97,9 +97,5 @@ def find_pushed(outputs: StepOutputs, workdir: Workdir) -> PushedVersion | None:
     properties = artifact.custom_properties
     if properties["pushed"].int_value != 1:
         return None
-    version = properties["pushed_version"].string_value
-    base = str(workdir.serving)
-    if newest_version(base) != int(version):
-        version = next_version(base)
-        publish(artifact.uri, base, version)
+    version = publish_unless_newest(artifact.uri, str(workdir.serving))
     return PushedVersion(workdir.serving / version, version)

@@ -14,6 +14,7 @@ from tfx.utils import io_utils, proto_utils
 
 # No server takes a folder of this name for a version.
 _UNFINISHED = ".unfinished-"
+_FINGERPRINT = "fingerprint.pb"
 
 
 def newest_version(base: str) -> int:
@@ -45,6 +46,33 @@ def publish(model_path: str, base: str, version: str) -> str:
     destination = f"{base}/{version}"
     fileio.rename(unfinished, destination)
     return destination
+
+
+def _same_export(one: str, other: str) -> bool:
+    """Whether two folders hold the same SavedModel, by the fingerprint each export gets."""
+    files = [f"{folder}/{_FINGERPRINT}" for folder in (one, other)]
+    if not all(fileio.exists(file) for file in files):
+        return False
+    with fileio.open(files[0], "rb") as first, fileio.open(files[1], "rb") as second:
+        return first.read() == second.read()
+
+
+def publish_unless_newest(archive: str, base: str) -> str:
+    """Have an archived model be the newest version, publishing it only where it is not.
+
+    Args:
+      archive: the SavedModel that a Pusher kept.
+      base: the folder of versions.
+
+    Returns:
+      The newest version, which is that model.
+    """
+    newest = str(newest_version(base))
+    if _same_export(archive, f"{base}/{newest}"):
+        return newest
+    version = next_version(base)
+    publish(archive, base, version)
+    return version
 
 
 class Executor(pusher.Executor):
