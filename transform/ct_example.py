@@ -50,12 +50,14 @@ class StoredSlice:
       intercept: HU of stored value 0 (DICOM PS3.3 C.11.1.1.2, Rescale Intercept).
       calibrated: True where slope and intercept came from the scanner, False where they were
         assumed from a display window.
+      spacing: mm from one pixel to the next, the mean of both directions; None where unknown.
     """
 
     stored: np.ndarray
     slope: float
     intercept: float
     calibrated: bool
+    spacing: float | None = None
 
     def hounsfield(self) -> np.ndarray:
         """HU of every pixel, float32 [height, width]."""

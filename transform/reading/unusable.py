@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from pathlib import Path
+
+from transform.reading.found_slice import FoundSlice
 
 
 class Reason(enum.StrEnum):
@@ -18,11 +21,21 @@ class Reason(enum.StrEnum):
     IMPLAUSIBLE_HU = "implausible_hu"
     MULTI_FRAME = "multi_frame"
     UNSUPPORTED_PIXELS = "unsupported_pixels"
+    TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
+    CONSTANT = "constant"
+    NOT_FINITE = "not_finite"
+    NOT_AXIAL = "not_axial"
+    MIXED_SERIES = "mixed_series"
+    GAP_IN_SERIES = "gap_in_series"
+    COLOURED_MARKS = "coloured_marks"
+    BURNED_IN_ANNOTATION = "burned_in_annotation"
+    LITTLE_LUNG = "little_lung"
     BAD_LABEL = "bad_label"
     NO_PATIENT = "no_patient"
     BAD_SPLIT = "bad_split"
     DUPLICATE_ID = "duplicate_id"
+    CONFLICTING_LABEL = "conflicting_label"
     LEAKED_PATIENT = "leaked_patient"
     OUTSIDE_ROOT = "outside_root"
 
@@ -48,3 +61,15 @@ class UnusableSliceError(Exception):
             Reason.UNREADABLE,
             f"{path} is damaged or cut off: {str(error) or type(error).__name__}",
         )
+
+
+class UnusableSeriesError(UnusableSliceError):
+    """A folder whose files are no series that can be used, though each of them may be readable.
+
+    Attributes:
+      members: all slices of the folder; each goes to quarantine.
+    """
+
+    def __init__(self, reason: Reason, detail: str, members: Sequence[FoundSlice]):
+        super().__init__(reason, detail)
+        self.members = tuple(members)
