@@ -15,7 +15,8 @@ def decode_picture(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Decode one picture to grey levels.
 
     Args:
-      encoded: string [], an 8-bit PNG or JPEG of any colour type, or a 16-bit grey PNG.
+      encoded: string [], a PNG or JPEG of any colour type and depth. Only grey without alpha keeps
+        16 bit; of other 16-bit samples the high bytes count.
 
     Returns:
       uint16 [height, width, 1], grey levels, and float32 [], the level of white (255 or 65535).

@@ -77,7 +77,9 @@ def test_a_file_is_read_by_its_bytes_and_not_its_name(client, tmp_path, picture,
 
 def test_dicom_made_of_signed_values_keeps_its_hounsfield_units(client, tmp_path, ct_file):
     dataset = pydicom.dcmread(ct_file)
-    hounsfield = np.full((dataset.Rows, dataset.Columns), -300, np.int16)
+    # Half 100 HU above -300 and half below, so that the mean is what a constant slice would give.
+    hounsfield = np.full((dataset.Rows, dataset.Columns), -400, np.int16)
+    hounsfield[::2] = -200
     dataset.PixelData = hounsfield.tobytes()
     dataset.PixelRepresentation, dataset.RescaleSlope, dataset.RescaleIntercept = 1, 1, 0
     path = tmp_path / "signed.dcm"
@@ -92,7 +94,7 @@ def test_one_bad_file_of_each_kind_leaves_the_others_predicted(client, tmp_path,
         "cut.png": picture(51)[:40],
         "empty.dcm": b"",
         "cut.dcm": ct_file.read_bytes()[:2000],
-        "wrong_vr.dcm": ct_file.read_bytes().replace(b"\x08\x00\x60\x00CS", b"\x08\x00\x60\x00Q?"),
+        "wrong_modality.dcm": ct_file.read_bytes().replace(b"CS\x02\x00CT", b"CS\x02\x00MR"),
         "good.dcm": ct_file.read_bytes(),
         "good.jpg": picture(255, "JPEG"),
     }

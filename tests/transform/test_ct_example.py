@@ -10,9 +10,11 @@ from tensorflow_transform.tf_metadata import schema_utils
 from transform import ct_example
 from transform.ct_example import SliceFacts, StoredSlice, make_example
 from transform.schema import SCHEMA_FILE
+from transform.slice_statistics import slice_statistics
 
 STORED = np.arange(12, dtype=np.uint16).reshape(3, 4) * 100
-SLICE = StoredSlice(STORED, slope=1.0, intercept=-1000.0, calibrated=True)
+SLICE = StoredSlice(STORED, slope=1.0, intercept=-1000.0, calibrated=True, spacing=0.7)
+WITHOUT_SPACING = StoredSlice(STORED, slope=1.0, intercept=-1000.0, calibrated=True)
 FULL = SliceFacts(
     image_id="a/b.png",
     patient_id="p1",
@@ -31,7 +33,7 @@ ALWAYS = {
     ct_example.PATIENT_ID,
     ct_example.SOURCE,
     *ct_example.STATS,
-}
+} - {ct_example.SPACING}
 
 
 def feature_spec(*, without=()):
@@ -66,7 +68,8 @@ def test_the_schema_parses_all_that_an_example_holds():
     for name, value in scalars.items():
         assert parsed[name].shape == []
         assert parsed[name].numpy() == value
-    for name, value in ((ct_example.AGE, 41.0), (ct_example.SEX, b"F")):
+    known = ((ct_example.AGE, 41.0), (ct_example.SEX, b"F"), (ct_example.SPACING, np.float32(0.7)))
+    for name, value in known:
         assert parsed[name].values.numpy().tolist() == [value]
 
 
@@ -81,28 +84,27 @@ def test_a_serving_example_without_label_parses_with_the_rest_of_the_schema():
 
 
 def test_unknown_features_are_absent_not_empty():
-    example = make_example(SLICE, SliceFacts(image_id="x", sex="", study_date=""))
+    example = make_example(WITHOUT_SPACING, SliceFacts(image_id="x", sex="", study_date=""))
     assert set(example.features.feature) == ALWAYS
 
 
 def test_a_label_of_zero_and_an_age_of_zero_are_known():
-    example = make_example(SLICE, SliceFacts(image_id="x", label=0, age=0))
+    example = make_example(WITHOUT_SPACING, SliceFacts(image_id="x", label=0, age=0))
     assert set(example.features.feature) == ALWAYS | {ct_example.LABEL, ct_example.AGE}
     assert example.features.feature[ct_example.LABEL].int64_list.value[:] == [0]
     assert example.features.feature[ct_example.AGE].float_list.value[:] == [0.0]
 
 
-def test_the_statistics_are_those_of_the_hounsfield_units():
-    hounsfield = STORED.astype(np.float64) - 1000.0
-    features = make_example(SLICE, FULL).features.feature
+def test_the_statistics_are_those_of_the_slice_or_those_that_are_given():
+    def written(statistics):
+        features = make_example(SLICE, FULL, statistics).features.feature
+        return {name: features[name].float_list.value[0] for name in ct_example.STATS}
 
-    def statistic(name):
-        return features[name].float_list.value[0]
-
-    assert statistic(ct_example.MEAN_HU) == pytest.approx(hounsfield.mean())
-    assert statistic(ct_example.STD_HU) == pytest.approx(hounsfield.std())
-    lung = (hounsfield >= -950) & (hounsfield <= -500)
-    assert statistic(ct_example.LUNG_FRACTION) == pytest.approx(lung.mean())
+    computed = slice_statistics(SLICE)
+    assert set(computed) == set(ct_example.STATS)
+    assert written(None) == pytest.approx(computed)
+    other = {name: value + 1.0 for name, value in computed.items()}
+    assert written(other) == pytest.approx(other)
 
 
 def test_the_schema_lets_serving_do_without_the_label_alone():

@@ -1,6 +1,22 @@
-"""From a file to a stored slice: which reader a file gets is told by its bytes, not its name."""
+"""From a path to stored slices: which reader a file gets is told by its bytes, not its name."""
 
-from transform.reading.slice_file import read_slice
-from transform.reading.unusable import Reason, UnusableSliceError
+from transform.reading.found_slice import FileFacts, FoundSlice, ReadingSettings, SliceReading
+from transform.reading.slice_pick import SlicePick, parse_slice_pick
+from transform.reading.slice_reader import SliceReader, read_slice
+from transform.reading.slice_source import find_slices
+from transform.reading.unusable import Reason, UnusableSeriesError, UnusableSliceError
 
-__all__ = ["Reason", "UnusableSliceError", "read_slice"]
+__all__ = [
+    "FileFacts",
+    "FoundSlice",
+    "ReadingSettings",
+    "Reason",
+    "SlicePick",
+    "SliceReader",
+    "SliceReading",
+    "UnusableSeriesError",
+    "UnusableSliceError",
+    "find_slices",
+    "parse_slice_pick",
+    "read_slice",
+]

@@ -37,6 +37,7 @@ class Reason(enum.StrEnum):
     DUPLICATE_ID = "duplicate_id"
     CONFLICTING_LABEL = "conflicting_label"
     LEAKED_PATIENT = "leaked_patient"
+    LEAKED_GROUP = "leaked_group"
     OUTSIDE_ROOT = "outside_root"
 
 
