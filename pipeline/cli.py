@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline.config import RunConfig, load_config
+from pipeline.config import RunConfig, load_config, parse_config
 from pipeline.retrain import retrain
 from pipeline.run import RunRequest, run
-from pipeline.run_log import hushed
+from pipeline.run_log import hushed, output_to
 from pipeline.shipped_config import shipped_config
 from pipeline.summary import ExitCode, Summary
 from pipeline.terminal import RunDisplay, print_summary
@@ -40,7 +42,8 @@ _debug = False
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="The run's configuration (YAML).")]
 DataOption = Annotated[
-    Path | None, typer.Option("--data", help="The manifest; overrides the config's data.")
+    Path | None,
+    typer.Option("--data", help="The manifest, or a folder of spans; overrides the config's data."),
 ]
 WorkdirOption = Annotated[
     Path | None, typer.Option("--workdir", help="The run's folder; overrides the config's workdir.")
@@ -92,7 +95,7 @@ def _show(summary: Summary, as_json: bool) -> None:
         typer.echo(f"ctnet: {summary.error}", err=True)
 
 
-def _manifest_of(config: RunConfig, data: Path | None) -> Path:
+def _data_of(config: RunConfig, data: Path | None) -> Path:
     if data is None and config.data is None:
         raise ConfigError("no manifest: give --data MANIFEST, or data: in the configuration")
     return data or Path(config.data or "")
@@ -103,7 +106,7 @@ def _request(
 ) -> RunRequest:
     checked = load_config(config, settings)
     folder = workdir or Path(checked.workdir or f"work/{checked.name}")
-    return RunRequest(checked, _manifest_of(checked, data), folder)
+    return RunRequest(checked, _data_of(checked, data), folder)
 
 
 @app.command("run")
@@ -268,6 +271,51 @@ def prepare_covid_ct_command(
     typer.echo(f"{prepared.rows} slices; manifest: {prepared.manifest}")
 
 
+@app.command("inspect")
+def inspect_command(
+    data: Annotated[
+        Path, typer.Argument(help="A manifest, a folder of spans, or a folder of files.")
+    ],
+    config: Annotated[
+        Path | None, typer.Option("--config", help="A run's configuration, for its ingest keys.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Gets index.html and the findings.")] = Path(
+        "inspection"
+    ),
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a run would make of the data, before any training.
+
+    Counts, what cannot be used and why, near-identical slices, conflicting labels, leaks between
+    splits, and features of the files that give the label away.
+
+    Exit codes: 0 whatever is found, 4 nothing to inspect.
+    """
+    checked = load_config(config, settings) if config else parse_config({}, settings)
+    with output_to(os.devnull) as (_, err), Console(file=err).status("reading all slices"):
+        from pipeline.inspect import inspect
+        from pipeline.inspection import gather, print_inspection, to_json, write_page
+
+        inspected = inspect(data, checked, out)
+        findings = gather(
+            inspected.findings,
+            window=checked.hounsfield.window,
+            base=inspected.base,
+            name=str(data),
+            root=Path(checked.ingest.root) if checked.ingest.root else None,
+            max_quarantined=checked.ingest.max_quarantined,
+            on_leak=inspected.on_leak,
+            would_stop=inspected.would_stop,
+        )
+        page = write_page(findings, out)
+    if as_json:
+        _print_json({**to_json(findings), "page": str(page)})
+        return
+    print_inspection(findings, Console())
+    typer.echo(f"page  {page}")
+
+
 @app.command()
 def serve(
     model_dir: Annotated[Path, typer.Argument(help="A folder of versions: WORKDIR/serving/ctnet.")],
@@ -340,6 +388,38 @@ def predict(
         raise broken
     if failed:
         raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command()
+def skew(
+    workdir: Annotated[Path, typer.Argument(help="The folder of the run that trained the model.")],
+    requests: Annotated[
+        list[Path],
+        typer.Argument(
+            help="What was asked: slices, folders, or TFRecord files of CT examples or of "
+            "TensorFlow Serving's request log."
+        ),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Compare what a model is asked about with what it was trained on.
+
+    Exit codes: 0 they look alike, 3 they do not, 4 nothing could be compared.
+    """
+    with hushed():
+        from pipeline.serving_skew import check_serving_skew
+
+        result = check_serving_skew(workdir, requests)
+    if as_json:
+        _print_json(dataclasses.asdict(result))
+    else:
+        compared = ", ".join(f"{count} {name}" for name, count in result.counts.items())
+        typer.echo(f"compared with {result.model} ({compared})")
+        for line in result.lines:
+            typer.echo(line)
+        if not result.lines:
+            typer.echo("requests look like the training data")
+    raise typer.Exit(ExitCode.NOT_BLESSED if result.lines else ExitCode.PUSHED)
 
 
 @app.command()

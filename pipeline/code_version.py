@@ -10,7 +10,22 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
 # Another version of these may give other numbers from the same code.
-_PACKAGES = ("tensorflow", "tf-keras", "tfx", "tensorflow-transform", "numpy", "pillow", "pydicom")
+_PACKAGES = (
+    "tensorflow",
+    "tf-keras",
+    "tfx",
+    "tensorflow-transform",
+    "tensorflow-data-validation",
+    "numpy",
+    "pillow",
+    "pydicom",
+    "pyjpegls",
+    "pylibjpeg-openjpeg",
+    "python-gdcm",
+    "nibabel",
+    "scipy",
+    "isal",
+)
 _SOURCES = (".py", ".pbtxt", ".j2")
 
 

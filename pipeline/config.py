@@ -41,12 +41,42 @@ class HounsfieldConfig(Section):
 class IngestConfig(Section):
     """What is let in, and when a run stops over what was not."""
 
-    max_quarantined: Fraction = Field(0.1, description="largest share of rows quarantined")
+    max_quarantined: Fraction = Field(0.1, description="largest share of slices quarantined")
     root: str | None = Field(None, description="folder outside of which no file is read")
+    span: str = Field(
+        "newest",
+        pattern=r"^(newest|\d+|last:[1-9]\d*)$",
+        description="where the data is a folder of span-N/manifest.csv: newest, a number, or "
+        "last:K for a rolling window",
+    )
+    slices: str = Field(
+        "all",
+        pattern=r"^(all|(every|middle):[1-9]\d*)$",
+        description="which slices a folder or volume gives: all, every:N or middle:N",
+    )
+    min_lung_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="slices that show a smaller share of lung are left out"
+    )
+    on_marks: Literal["quarantine", "keep"] = Field(
+        "quarantine", description="for slices with coloured marks drawn over them"
+    )
+    on_conflict: Literal["quarantine", "keep"] = Field(
+        "quarantine", description="for the same picture under two labels"
+    )
     on_leak: Literal["stop", "drop_from_train", "report"] = Field(
         "stop",
-        description="for a patient in two splits of the manifest: stop the run; keep the patient "
-        "in the last of them (test, eval, train) and quarantine the rest; or only say so",
+        description="for a patient, or one picture of several patients, in two splits of the "
+        "manifest: stop the run; keep the group in the last of them (test, eval, train) and "
+        "quarantine the rest; or only say so",
+    )
+    patient_ids: Literal["hash", "keep"] = Field(
+        "hash", description="whether patient ids become keyed hashes before they go anywhere"
+    )
+    patient_key: str | None = Field(
+        None,
+        min_length=1,
+        description="file with the key of the hashes; else the environment's CTNET_PATIENT_KEY, "
+        "else WORKDIR/patient.key, made on first use",
     )
 
 
@@ -188,7 +218,9 @@ class RunConfig(Section):
         pattern=r"^[a-z0-9][a-z0-9_-]*$",
         description="of the pipeline; runs of one name share cache and baseline",
     )
-    data: str | None = Field(None, description="the manifest; --data overrides it")
+    data: str | None = Field(
+        None, description="the manifest, or a folder of spans; --data overrides it"
+    )
     workdir: str | None = Field(None, description="the run's folder; --workdir overrides it")
     seed: NonNegativeInt = Field(0, description="of weights, order and augmentation")
     hounsfield: HounsfieldConfig = HounsfieldConfig()

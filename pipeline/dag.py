@@ -10,15 +10,17 @@ from typing import Any
 import tfx.v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import ResolverStrategy
+from tfx.dsl.input_resolution.strategies.latest_artifact_strategy import LatestArtifactStrategy
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
     LatestBlessedModelStrategy,
 )
 from tfx.orchestration import metadata
 
 from components.atomic_pusher.component import AtomicPusher
-from components.baseline import strategy
+from components.baseline import statistics_strategy, strategy
 from components.ct_example_gen.component import CTExampleGen
 from components.ct_example_gen.manifest import ManifestFacts
+from components.ct_example_gen.settings import IngestSettings
 from components.report_gen.component import ReportGen
 from components.serving_validator.component import ServingValidator
 from components.slice_evaluator.component import SliceEvaluator
@@ -26,6 +28,7 @@ from components.slice_evaluator.gate import Bounds, make_eval_config
 from components.slice_validator.component import SliceValidator
 from pipeline.code_version import code_version
 from pipeline.config import RunConfig
+from pipeline.ingest_settings import key_of
 from pipeline.leaks import describe_leaks
 from pipeline.workdir import Workdir
 from trainer.weights import NONE, BackboneWeights
@@ -35,9 +38,15 @@ from transform.schema import SCHEMA_FILE
 PREPROCESSING_FN = "transform.preprocessing.preprocessing_fn"
 RUN_FN = "trainer.run.run_fn"
 BASELINE_ID = "Baseline"
+BASELINE_STATISTICS_ID = "BaselineStatistics"
 
 # What the steps are made of besides their own folders: a change there runs them anew.
-_READING = ("transform/reading", "transform/ct_example.py")
+_READING = (
+    "transform/reading",
+    "transform/ct_example.py",
+    "transform/png16.py",
+    "transform/slice_statistics.py",
+)
 _GRAPH = ("transform/preprocessing.py", "transform/hounsfield.py", "transform/ct_example.py")
 _EXPORT = (*_GRAPH, "transform/picture_graph.py", "transform/prediction.py")
 _RECORD = "transform/training_record.py"
@@ -98,34 +107,40 @@ class Places:
     """Where a pipeline reads and writes; on a cluster these are addresses of object storage.
 
     Attributes:
-      manifest: what to ingest.
-      fingerprint: of the manifest and its files, for the cache.
-      split_given: whether the manifest gives the split.
+      data: what to ingest: a manifest, or a folder of spans.
+      fingerprint: of the manifests and their files, and of the key, for the cache.
+      split_given: whether the manifests give the split.
+      ingest: what to do with what is found there.
       root: of the artifacts.
       serving: what a server is pointed at.
       schema: the curated schema's file.
-      quarantine_copy: a file that gets the quarantine also when ingestion stops the run, or None.
+      findings_copy: a folder that gets the quarantine, the near-duplicates and the leaks also
+        when ingestion stops the run, or None.
     """
 
-    manifest: str
+    data: str
     fingerprint: str
     split_given: bool
+    ingest: IngestSettings
     root: str
     serving: str
     schema: str
-    quarantine_copy: str | None
+    findings_copy: str | None
 
 
-def local_places(workdir: Workdir, manifest: Path, facts: ManifestFacts) -> Places:
+def local_places(
+    workdir: Workdir, data: Path, facts: ManifestFacts, settings: IngestSettings
+) -> Places:
     """The places of a run on this machine."""
     return Places(
-        manifest=str(manifest),
-        fingerprint=facts.fingerprint,
+        data=str(data),
+        fingerprint=facts.fingerprint + key_of(settings),
         split_given=facts.rows_with_split > 0,
+        ingest=settings,
         root=str(workdir.artifacts),
         serving=str(workdir.serving),
         schema=_versioned_schema(workdir),
-        quarantine_copy=str(workdir.quarantine),
+        findings_copy=str(workdir.root),
     )
 
 
@@ -156,15 +171,11 @@ def build_components(
       baseline_strategy: finds the model to compare with.
     """
     example_gen = CTExampleGen(
-        manifest=places.manifest,
+        data=places.data,
         input_fingerprint=places.fingerprint,
         code_version=code_version("components/ct_example_gen", *_READING),
-        window=config.hounsfield.window,
-        root=config.ingest.root,
-        on_leak=config.ingest.on_leak,
-        max_quarantined=config.ingest.max_quarantined,
-        split=config.split.model_dump(),
-        quarantine_copy=places.quarantine_copy,
+        settings=places.ingest,
+        findings_copy=places.findings_copy,
     )
     examples = example_gen.outputs["examples"]
     schema_gen = tfx.components.ImportSchemaGen(schema_file=places.schema)
@@ -172,7 +183,15 @@ def build_components(
     statistics_gen = tfx.components.StatisticsGen(
         examples=examples, stats_options=_statistics_options()
     )
-    validator = SliceValidator(statistics=statistics_gen.outputs["statistics"], schema=schema)
+    baseline_statistics = _baseline_statistics(
+        statistics_gen, local=baseline_strategy is strategy.LastOtherBlessedModel
+    )
+    validator = SliceValidator(
+        statistics=statistics_gen.outputs["statistics"],
+        schema=schema,
+        baseline_statistics=baseline_statistics.outputs[statistics_strategy.STATISTICS],
+        code_version=code_version("components/slice_validator"),
+    )
     transform = tfx.components.Transform(
         examples=examples,
         schema=schema,
@@ -244,6 +263,7 @@ def build_components(
         example_gen,
         statistics_gen,
         schema_gen,
+        baseline_statistics,
         validator,
         transform,
         trainer,
@@ -284,6 +304,28 @@ def build_pipeline(
         ),
         beam_pipeline_args=list(config.beam.args),
     )
+
+
+def _baseline_statistics(statistics_gen: BaseNode, *, local: bool) -> tfx.dsl.Resolver:
+    """Finds the statistics to compare a run's with."""
+    artifacts = tfx.types.standard_artifacts
+    history = tfx.dsl.Channel(type=artifacts.ExampleStatistics)
+    if local:
+        return tfx.dsl.Resolver(
+            strategy_class=statistics_strategy.LastOtherAcceptedStatistics,
+            **{
+                statistics_strategy.CANDIDATE: statistics_gen.outputs["statistics"],
+                statistics_strategy.STATISTICS: history,
+                statistics_strategy.ANOMALIES: tfx.dsl.Channel(type=artifacts.ExampleAnomalies),
+            },
+        ).with_id(BASELINE_STATISTICS_ID)
+    # Kubeflow's compiler knows the latest artifact only, accepted or not: it is looked up before
+    # the run makes its own.
+    resolver = tfx.dsl.Resolver(
+        strategy_class=LatestArtifactStrategy, **{statistics_strategy.STATISTICS: history}
+    ).with_id(BASELINE_STATISTICS_ID)
+    statistics_gen.add_upstream_node(resolver)
+    return resolver
 
 
 def _statistics_options() -> Any:

@@ -9,6 +9,7 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from pipeline.config import RunConfig
 from pipeline.dag import Places, build_pipeline
+from pipeline.ingest_settings import ingest_settings
 from trainer.weights import BackboneWeights
 from transform.errors import ConfigError
 from transform.prediction import MODEL_NAME
@@ -45,13 +46,14 @@ def compile_for_kubeflow(
     pipeline = build_pipeline(
         config,
         Places(
-            manifest=manifest,
+            data=manifest,
             fingerprint="",
             split_given=False,
+            ingest=ingest_settings(config, f"{root}/patient.key"),
             root=root,
             serving=f"{root}/serving/{MODEL_NAME}",
             schema=f"{IMAGE_HOME}/transform/{SCHEMA_FILE.name}",
-            quarantine_copy=None,
+            findings_copy=None,
         ),
         # The steps find and check the file; here only its name is known.
         BackboneWeights(config.model.weights, fingerprint=config.model.weights),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from components.ct_example_gen.manifest import survey_manifest
+from components.ct_example_gen.manifest import survey_manifests
+from components.ct_example_gen.spans import resolve_manifests
 from pipeline.run import RunRequest, run
 from pipeline.summary import Summary, Verdict, read_summary
 from pipeline.terminal import RunDisplay
@@ -26,7 +27,8 @@ def retrain(request: RunRequest, display: RunDisplay, *, debug: bool = False) ->
     """
     workdir = open_workdir(request.workdir)
     last = read_summary(workdir.summary)
-    fingerprint = survey_manifest(request.manifest.resolve()).fingerprint
+    manifests = resolve_manifests(request.data.resolve(), request.config.ingest.span)
+    fingerprint = survey_manifests(manifests).fingerprint
     if last is not None and last.verdict in _TRIED and last.fingerprint == fingerprint:
         # What is served and how good it is has not changed, so that it stays in the summary.
         summary = dataclasses.replace(last, verdict=Verdict.NOTHING_NEW, error=None, steps=[])

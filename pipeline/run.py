@@ -11,7 +11,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.ct_example_gen.manifest import survey_manifest
+from components.ct_example_gen.manifest import survey_manifests
+from components.ct_example_gen.spans import resolve_manifests
 from pipeline.config import RunConfig
 from pipeline.leaks import describe_leaks
 from pipeline.run_log import output_to
@@ -31,12 +32,12 @@ class RunRequest:
 
     Attributes:
       config: checked.
-      manifest: the manifest's path.
+      data: a manifest, or a folder of spans.
       workdir: the run's folder.
     """
 
     config: RunConfig
-    manifest: Path
+    data: Path
     workdir: Path
 
 
@@ -53,8 +54,8 @@ def _execute(
 ) -> dict[str, int]:
     """Build and run the DAG; heavy imports stand here, so that their noise goes to the log."""
     # What can be wrong with the input is said before the libraries are waited for.
-    manifest = request.manifest.resolve()
-    facts = survey_manifest(manifest)
+    data = request.data.resolve()
+    facts = survey_manifests(resolve_manifests(data, request.config.ingest.span))
     summary.fingerprint = facts.fingerprint
     summary.leaks = describe_leaks(request.config, split_given=facts.rows_with_split > 0)
     weights = resolve_weights(request.config.model.weights)
@@ -63,13 +64,15 @@ def _execute(
     import tfx.v1  # noqa: F401 before everything that imports TFDV or TFMA
 
     from pipeline.dag import build_pipeline, local_places
+    from pipeline.ingest_settings import ingest_settings
     from pipeline.local_runner import FailedStepError, Listener, run_pipeline
     from trainer import progress
 
     absl.logging.set_verbosity(absl.logging.INFO)
+    settings = ingest_settings(request.config, workdir.patient_key)
     pipeline = build_pipeline(
         request.config,
-        local_places(workdir, manifest, facts),
+        local_places(workdir, data, facts, settings),
         weights,
         workdir.metadata,
     )
@@ -93,6 +96,8 @@ def _conclude(
     request: RunRequest, workdir: Workdir, executions: dict[str, int], summary: Summary
 ) -> None:
     """Fill the summary with what the steps left, and lay the report and quarantine out."""
+    from components.ct_example_gen import findings
+    from components.slice_validator.drift import read_drift
     from pipeline import outputs as run_outputs
     from pipeline.dag import gate_bounds
 
@@ -102,11 +107,18 @@ def _conclude(
     summary.counts = {
         "examples": run_outputs.count_examples(outcome),
         "quarantined": outcome.quarantined,
+        "duplicates": {"groups": outcome.duplicates, "conflicts": outcome.conflicts},
     }
     summary.leaks += [
         f"{count} patients stand in both {splits.replace('+', ' and ')}."
         for splits, count in outcome.leaks.items()
     ]
+    summary.leaks += [
+        f"{count} groups of patients with a picture in common stand in both "
+        f"{splits.replace('+', ' and ')}."
+        for splits, count in outcome.group_leaks.items()
+    ]
+    summary.drift = read_drift(outputs.folder("SliceValidator", "anomalies")).lines
     summary.metrics = gate.metrics
     summary.evaluation = str(outputs.folder("SliceEvaluator", "evaluation"))
     summary.bounds = [dataclasses.asdict(bound) for bound in gate.bounds]
@@ -117,8 +129,9 @@ def _conclude(
         summary.model, summary.version = str(pushed.folder), pushed.version
         summary.serving = str(workdir.serving)
     # A cached step wrote nothing just now; what lies in the folder may be of another run.
-    quarantine = outputs.folder("CTExampleGen", "quarantine") / workdir.quarantine.name
-    shutil.copyfile(quarantine, workdir.quarantine)
+    found = outputs.folder("CTExampleGen", "quarantine")
+    for name in (workdir.quarantine.name, findings.DUPLICATES_FILE, findings.LEAKS_FILE):
+        shutil.copyfile(found / name, workdir.root / name)
     shutil.copytree(outputs.folder("ReportGen", "report"), workdir.report, dirs_exist_ok=True)
     summary.report = str(workdir.report / "index.html")
 

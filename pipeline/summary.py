@@ -62,8 +62,11 @@ class Summary:
       metrics: figures on the test split by name; null in JSON where one is undefined, such as the
         positive predictive value of a model that calls nothing positive.
       bounds: of the gate, each with `metric`, `at_least`, `value` and `passed`.
-      counts: `examples` by split and class, `quarantined` by reason.
+      counts: `examples` by split and class, `quarantined` by reason, and `duplicates`: `groups` of
+        near-identical slices and `conflicts` among them.
       leaks: sentences about leaks that the configuration allowed.
+      drift: sentences about numbers of the slices that differ between splits, or from the last
+        accepted run, by more than chance explains.
       model: the export's SavedModel folder; of the pushed version where it was pushed.
       version: of the pushed model.
       serving: the folder that a server is pointed at.
@@ -81,6 +84,7 @@ class Summary:
     bounds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     counts: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     leaks: list[str] = dataclasses.field(default_factory=list)
+    drift: list[str] = dataclasses.field(default_factory=list)
     model: str | None = None
     version: str | None = None
     serving: str | None = None

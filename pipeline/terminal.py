@@ -169,6 +169,8 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print()
     for leak in summary.leaks:
         console.print(f"Leak: {leak}", style="bold yellow", highlight=False, markup=False)
+    for line in summary.drift:
+        console.print(f"Drift: {line}", style="yellow", highlight=False, markup=False)
     lines = {"report": summary.report, "log": summary.log}
     if summary.verdict is Verdict.PUSHED:
         console.print(f"Pushed version {summary.version}.", style="bold green", highlight=False)

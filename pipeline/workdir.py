@@ -72,8 +72,16 @@ class Workdir:
 
     @property
     def quarantine(self) -> Path:
-        """The latest run's quarantine, also when the run stopped."""
+        """The latest run's quarantine, also when the run stopped.
+
+        Beside it lie `duplicates.jsonl` and `leaks.jsonl`.
+        """
         return self.root / "quarantine.jsonl"
+
+    @property
+    def patient_key(self) -> Path:
+        """The key of the patient ids' hashes, where no other was given."""
+        return self.root / "patient.key"
 
 
 def open_workdir(path: Path) -> Workdir:

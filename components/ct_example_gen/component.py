@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from tfx import types
@@ -11,17 +10,18 @@ from tfx.types import component_spec, standard_artifacts
 
 from components.ct_example_gen.executor import Executor
 from components.ct_example_gen.quarantine import Quarantine
+from components.ct_example_gen.settings import IngestSettings
 
 
 class CTExampleGenSpec(types.ComponentSpec):
     """Parameters and outputs of CTExampleGen."""
 
     PARAMETERS = {  # noqa: RUF012 TFX reads these
-        "manifest": component_spec.ExecutionParameter(type=str),
+        "data": component_spec.ExecutionParameter(type=str),
         "input_fingerprint": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
         "settings": component_spec.ExecutionParameter(type=str),
-        "quarantine_copy": component_spec.ExecutionParameter(type=str, optional=True),
+        "findings_copy": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS: dict[str, Any] = {}  # noqa: RUF012
     OUTPUTS = {  # noqa: RUF012
@@ -31,11 +31,11 @@ class CTExampleGenSpec(types.ComponentSpec):
 
 
 class CTExampleGen(base_beam_component.BaseBeamComponent):
-    """Turn a manifest and its image files into CT examples, split by patient.
+    """Turn manifests and the image files that they name into CT examples, split by patient.
 
     Outputs:
       examples: gzipped TFRecord of CT examples in the splits train, eval and test.
-      quarantine: every slice that is in no split, with its reason.
+      quarantine: every slice that is in no split, with its reason; near-duplicates and leaks.
     """
 
     SPEC_CLASS = CTExampleGenSpec
@@ -44,43 +44,30 @@ class CTExampleGen(base_beam_component.BaseBeamComponent):
     def __init__(
         self,
         *,
-        manifest: str,
+        data: str,
         input_fingerprint: str,
         code_version: str,
-        window: tuple[float, float],
-        root: str | None,
-        on_leak: str,
-        max_quarantined: float,
-        split: dict[str, Any],
-        quarantine_copy: str | None = None,
+        settings: IngestSettings,
+        findings_copy: str | None = None,
     ):
         """Describe one ingestion.
 
         Args:
-          manifest: path of the manifest.
-          input_fingerprint: changes when the manifest or its files do, so that the cache misses.
+          data: a manifest, or a folder of spans.
+          input_fingerprint: changes when the manifests or their files do, or the key of the
+            patient ids, so that the cache misses.
           code_version: changes when the code of the ingestion does, likewise.
-          window: HU of black and white in pictures that lost their Hounsfield units.
-          root: folder outside of which no file is read, or None.
-          on_leak: "stop", "drop_from_train" or "report", for a patient in two splits.
-          max_quarantined: share of the rows above which the run stops.
-          split: `by`, `train`, `eval` and `test` of the split by hash.
-          quarantine_copy: a file that gets the quarantine also when the run stops.
+          settings: what to do with what is found.
+          findings_copy: a folder that gets the quarantine, the near-duplicates and the leaks also
+            when the run stops.
         """
-        settings = {
-            "window": list(window),
-            "root": root,
-            "on_leak": on_leak,
-            "max_quarantined": max_quarantined,
-            "split": split,
-        }
         super().__init__(
             spec=CTExampleGenSpec(
-                manifest=manifest,
+                data=data,
                 input_fingerprint=input_fingerprint,
                 code_version=code_version,
-                settings=json.dumps(settings, sort_keys=True),
-                quarantine_copy=quarantine_copy,
+                settings=settings.to_json(),
+                findings_copy=findings_copy,
                 examples=types.Channel(type=standard_artifacts.Examples),
                 quarantine=types.Channel(type=Quarantine),
             )

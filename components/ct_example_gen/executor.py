@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,29 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 
-from components.ct_example_gen import quarantine
-from components.ct_example_gen.ingestion import (
-    SLICES_A_SHARD,
-    TEMPORARY,
-    IngestSettings,
-    ingest,
-)
-from components.ct_example_gen.manifest import survey_manifest
+from components.ct_example_gen import findings, quarantine
+from components.ct_example_gen.example_shards import TEMPORARY
+from components.ct_example_gen.ingestion import IngestInput, count_shards, ingest
+from components.ct_example_gen.manifest import survey_manifests
 from components.ct_example_gen.outcome import check_outcome, read_outcome
-from components.ct_example_gen.splitting import SplitShares
+from components.ct_example_gen.patient_ids import load_key
+from components.ct_example_gen.settings import STOP, IngestSettings, SplitBy
+from components.ct_example_gen.spans import resolve_manifests
 from transform.ct_example import SPLITS
 
+SPAN = "span"
+"""Custom property of the Examples artifact, as in TFX: the newest span that is in it."""
 
-def _keep_a_copy(quarantine_uri: str, destination: str) -> None:
-    """Leave the quarantine where it outlives a stopped run, whose artifacts TFX removes."""
-    unfinished = f"{destination}.{os.getpid()}"
-    tf.io.gfile.makedirs(os.path.dirname(destination))  # noqa: PTH120 may be a remote path
-    tf.io.gfile.copy(f"{quarantine_uri}/{quarantine.FILE_NAME}", unfinished, overwrite=True)
-    tf.io.gfile.rename(unfinished, destination, overwrite=True)
+_KEPT = (quarantine.FILE_NAME, findings.DUPLICATES_FILE, findings.LEAKS_FILE)
+
+
+def _keep_copies(source: str, folder: str) -> None:
+    """Leave the findings where they outlive a stopped run, whose artifacts TFX removes."""
+    tf.io.gfile.makedirs(folder)
+    for name in _KEPT:
+        unfinished = f"{folder}/.{name}.{os.getpid()}"
+        tf.io.gfile.copy(f"{source}/{name}", unfinished, overwrite=True)
+        tf.io.gfile.rename(unfinished, f"{folder}/{name}", overwrite=True)
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -47,44 +50,46 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Run the ingestion.
 
         Raises:
-          BadDataError: going on would mislead; the quarantine's copy stays.
+          BadDataError: going on would mislead; copies of the findings stay.
+          ConfigError: there is no key for the patient ids.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         quarantined = artifact_utils.get_single_instance(output_dict["quarantine"])
-        settings = json.loads(exec_properties["settings"])
-        manifest = exec_properties["manifest"]
-        facts = survey_manifest(Path(manifest))
-        shares = None if facts.rows_with_split else SplitShares(**settings["split"])
+        settings = IngestSettings.from_json(exec_properties["settings"])
+        manifests = resolve_manifests(Path(exec_properties["data"]), settings.span)
+        facts = survey_manifests(manifests)
+        split_by = SplitBy.MANIFEST if facts.rows_with_split else SplitBy.HASH
+        key = load_key(settings.patient_key) if settings.patient_key else None
 
         with self._make_beam_pipeline() as pipeline:
             ingest(
                 pipeline,
-                IngestSettings(
-                    manifest=manifest,
-                    window=tuple(settings["window"]),
-                    root=settings["root"],
-                    shares=shares,
-                    on_leak=settings["on_leak"],
-                    shards=math.ceil(facts.rows / SLICES_A_SHARD),
-                ),
+                settings,
+                IngestInput(manifests, count_shards(facts), split_by),
+                key=key,
+                findings_uri=quarantined.uri,
                 examples_uri=examples.uri,
-                quarantine_uri=quarantined.uri,
             )
         if tf.io.gfile.exists(f"{examples.uri}/{TEMPORARY}"):
             tf.io.gfile.rmtree(f"{examples.uri}/{TEMPORARY}")
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+        if manifests[-1].span:
+            examples.set_int_custom_property(SPAN, int(manifests[-1].span))
 
-        copy = exec_properties.get("quarantine_copy")
-        if copy:
-            _keep_a_copy(quarantined.uri, copy)
+        kept = exec_properties.get("findings_copy")
+        if kept:
+            _keep_copies(quarantined.uri, kept)
+        where = kept or quarantined.uri
         outcome = read_outcome(Path(quarantined.uri))
+        # Under split.by: image the leak is what the user asked for; the summary names it.
+        leaks_by_design = split_by is SplitBy.HASH and settings.split.by == "image"
         check_outcome(
             outcome,
             rows=facts.rows,
-            max_quarantined=settings["max_quarantined"],
-            # Under split.by: image the leak is what the user asked for; the summary names it.
-            stop_on_leak=settings["on_leak"] == "stop" and (shares is None or shares.by != "image"),
-            where=copy or quarantined.uri,
+            max_quarantined=settings.max_quarantined,
+            stop_on_leak=settings.on_leak == STOP and not leaks_by_design,
+            where=f"{where}/{quarantine.FILE_NAME}",
+            leaks_file=f"{where}/{findings.LEAKS_FILE}",
         )
         examples.set_string_custom_property("outcome", json.dumps(dataclasses.asdict(outcome)))

@@ -1,4 +1,4 @@
-"""What came of the rows of a manifest, and whether training on it would mislead."""
+"""What came of the input, and whether training on it would mislead."""
 
 from __future__ import annotations
 
@@ -9,12 +9,24 @@ from pathlib import Path
 
 from transform.ct_example import SPLITS
 from transform.errors import BadDataError
+from transform.reading import Reason
 
 FILE_NAME = "counts.jsonl"
 
+# Kinds of what is counted.
+ROW = "row"
+INPUT = "input"
 ACCEPTED = "accepted"
 QUARANTINED = "quarantined"
 LEAK = "leak"
+DUPLICATES = "duplicates"
+
+# What binds a group that leaks.
+BY_PATIENT = "patient"
+BY_DUPLICATES = "duplicates"
+
+CONFLICT = "conflict"
+
 _CLASSES = ("0", "1")
 
 
@@ -26,11 +38,21 @@ class IngestOutcome:
       accepted: slices by split and label ("0", "1").
       quarantined: slices by reason.
       leaks: patients found in two splits, by the splits they were found in ("test+train").
+      group_leaks: likewise, groups of different patients who have a picture in common.
+      rows: of the manifests.
+      slices: that the rows named, those that a volume was not asked for left out.
+      duplicates: groups of near-identical slices under one label.
+      conflicts: groups of near-identical slices under two labels.
     """
 
     accepted: dict[str, dict[str, int]]
     quarantined: dict[str, int]
     leaks: dict[str, int]
+    group_leaks: dict[str, int] = dataclasses.field(default_factory=dict)
+    rows: int = 0
+    slices: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
 
     @property
     def total_accepted(self) -> int:
@@ -42,62 +64,103 @@ class IngestOutcome:
         """Slices in quarantine."""
         return sum(self.quarantined.values())
 
+    @property
+    def total_unwanted(self) -> int:
+        """Slices in quarantine because they were asked to be left out, which is no fault."""
+        return self.quarantined.get(Reason.LITTLE_LUNG.value, 0)
+
 
 def read_outcome(folder: Path) -> IngestOutcome:
     """Read the counts that the Beam job left in a quarantine artifact's folder."""
-    accepted = {split: dict.fromkeys(_CLASSES, 0) for split in SPLITS}
+    outcome = IngestOutcome({split: dict.fromkeys(_CLASSES, 0) for split in SPLITS}, {}, {})
     quarantined: collections.Counter[str] = collections.Counter()
-    leaks: collections.Counter[str] = collections.Counter()
+    leaks: dict[str, collections.Counter[str]] = {
+        BY_PATIENT: collections.Counter(),
+        BY_DUPLICATES: collections.Counter(),
+    }
     for line in (folder / FILE_NAME).read_text().splitlines():
         kind, first, second, count = json.loads(line)
         if kind == ACCEPTED:
-            accepted[first][second] += count
+            by_label = outcome.accepted.setdefault(first, {})
+            by_label[second] = by_label.get(second, 0) + count
         elif kind == QUARANTINED:
             quarantined[first] += count
+        elif kind == LEAK:
+            leaks[second][first] += count
+        elif kind == ROW:
+            outcome.rows += count
+        elif kind == INPUT:
+            outcome.slices += count
+        elif first == CONFLICT:
+            outcome.conflicts += count
         else:
-            leaks[first] += count
-    return IngestOutcome(accepted, dict(sorted(quarantined.items())), dict(sorted(leaks.items())))
+            outcome.duplicates += count
+    outcome.quarantined = dict(sorted(quarantined.items()))
+    outcome.leaks = dict(sorted(leaks[BY_PATIENT].items()))
+    outcome.group_leaks = dict(sorted(leaks[BY_DUPLICATES].items()))
+    return outcome
 
 
 def _by_reason(outcome: IngestOutcome) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in outcome.quarantined.items())
 
 
+def _by_splits(leaks: dict[str, int]) -> str:
+    return ", ".join(f"{count} in {splits}" for splits, count in leaks.items())
+
+
 def check_outcome(
-    outcome: IngestOutcome, *, rows: int, max_quarantined: float, stop_on_leak: bool, where: str
+    outcome: IngestOutcome,
+    *,
+    rows: int,
+    max_quarantined: float,
+    stop_on_leak: bool,
+    where: str,
+    leaks_file: str,
 ) -> None:
     """Stop where going on would mislead.
 
     Args:
-      outcome: what came of the manifest.
-      rows: how many rows it has.
-      max_quarantined: the largest share of them that may be in quarantine.
-      stop_on_leak: whether a patient in two splits stops the run.
+      outcome: what came of the input.
+      rows: how many rows its manifests have.
+      max_quarantined: the largest share of the slices that may be in quarantine.
+      stop_on_leak: whether a patient, or a picture, in two splits stops the run.
       where: the quarantine file, for the message.
+      leaks_file: the file that lists the leaks, likewise.
 
     Raises:
-      BadDataError: rows were lost, no usable slice, too many quarantined, a patient in two
-        splits, or a class missing from a split.
+      BadDataError: slices were lost, none is usable, too many are quarantined, a patient or a
+        picture in two splits, or a class missing from a split.
     """
     counted = outcome.total_accepted + outcome.total_quarantined
-    if counted != rows:
+    if outcome.rows != rows or outcome.slices != counted:
         raise BadDataError(
-            f"of {rows} rows {counted} came out of the Beam job, so its runner lost or repeated "
-            "some; try another runner in beam.args"
+            f"of {rows} rows {outcome.rows}, and of their {outcome.slices} slices {counted} came "
+            "out of the Beam job, so its runner lost or repeated some; try another runner in "
+            "beam.args"
         )
     if outcome.total_accepted == 0:
-        raise BadDataError(f"no usable slice among {rows} ({_by_reason(outcome)}); see {where}")
-    if outcome.total_quarantined > max_quarantined * rows:
         raise BadDataError(
-            f"{outcome.total_quarantined} of {rows} slices are quarantined "
-            f"({_by_reason(outcome)}), more than ingest.max_quarantined allows "
-            f"({max_quarantined:.0%}); see {where}"
+            f"no usable slice among {outcome.slices} ({_by_reason(outcome)}); see {where}"
+        )
+    wanted = outcome.slices - outcome.total_unwanted
+    refused = outcome.total_quarantined - outcome.total_unwanted
+    if refused > max_quarantined * wanted:
+        raise BadDataError(
+            f"{refused} of {wanted} slices are quarantined ({_by_reason(outcome)}), more than "
+            f"ingest.max_quarantined allows ({max_quarantined:.0%}); see {where}"
         )
     if stop_on_leak and outcome.leaks:
-        found = ", ".join(f"{count} in {splits}" for splits, count in outcome.leaks.items())
         raise BadDataError(
-            f"patients stand in two splits of the manifest ({found}); mend its split column, or "
-            "set ingest.on_leak to drop_from_train or report"
+            f"patients stand in two splits of the manifest ({_by_splits(outcome.leaks)}); see "
+            f"{leaks_file}, mend the split column, or set ingest.on_leak to drop_from_train or "
+            "report"
+        )
+    if stop_on_leak and outcome.group_leaks:
+        raise BadDataError(
+            "near-identical pictures of different patients stand in two splits of the manifest "
+            f"({_by_splits(outcome.group_leaks)}); see {leaks_file}, mend the split column, or set "
+            "ingest.on_leak to drop_from_train or report"
         )
     for split in SPLITS:
         for label, name in (("1", "positive"), ("0", "negative")):

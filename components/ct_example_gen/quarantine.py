@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tfx.types import artifact
 
@@ -13,30 +14,45 @@ FILE_NAME = "quarantine.jsonl"
 
 
 class Quarantine(artifact.Artifact):
-    """Artifact: a folder with `quarantine.jsonl`, and `counts.jsonl` of what came of the input."""
+    """Artifact: what came of the input besides examples.
+
+    A folder with `quarantine.jsonl`, `duplicates.jsonl` and `leaks.jsonl` (see `findings`), and
+    `counts.jsonl`.
+    """
 
     TYPE_NAME = "ctnet.Quarantine"
 
 
+def json_line(values: dict[str, Any]) -> str:
+    """A JSON object on one line; names of files may hold bytes that are no text, which it shows."""
+    text = json.dumps(values, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 @dataclasses.dataclass(frozen=True)
 class QuarantinedSlice:
-    """One manifest row that is in no split.
+    """One slice that is in no split, or one row of the manifest that gave no slice.
 
     Attributes:
       id: the slice's id.
       path: its file, as the manifest writes it.
       reason: a `transform.reading.Reason` code.
       detail: one line for a person.
+      frame: which slice of its file, from 0; None for a file of one slice.
     """
 
     id: str
     path: str
     reason: str
     detail: str
+    frame: int | None = None
 
     def to_json(self) -> str:
         """The slice as one line of the quarantine file."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+        values = dataclasses.asdict(self)
+        if self.frame is None:
+            del values["frame"]
+        return json_line(values)
 
 
 def read_quarantine(folder: Path) -> Iterator[QuarantinedSlice]:

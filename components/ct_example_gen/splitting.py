@@ -26,15 +26,25 @@ class SplitShares:
     by: str = "patient"
 
 
-def hashed_split(patient_id: str, image_id: str, shares: SplitShares) -> str:
-    """The split of a slice, by a hash of its patient (or image), the same in every run.
+def split_digest(key: str) -> str:
+    """What the split of a patient (or an image) is drawn from: SHA-256 in hex.
 
-    The hash has no seed: a patient who comes back in a later span falls into the same split.
+    It has no seed and no key: a patient who comes back in a later span, or under another key of
+    the patient ids, falls into the same split.
     """
-    key = patient_id if shares.by == "patient" else image_id
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def split_of_digest(digest: str, shares: SplitShares) -> str:
+    """The split that a `split_digest` falls into."""
     # 53 bits, so that the division is exact.
-    bits = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) >> 11
-    position = bits / 2**53
+    position = (int(digest[:16], 16) >> 11) / 2**53
     if position < shares.train:
         return TRAIN
     return EVAL if position < shares.train + shares.eval else TEST
+
+
+def hashed_split(patient_id: str, image_id: str, shares: SplitShares) -> str:
+    """The split of a slice, by a hash of its patient (or image), the same in every run."""
+    key = patient_id if shares.by == "patient" else image_id
+    return split_of_digest(split_digest(key), shares)

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+from absl import logging
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 from tfx import types
 from tfx.components.example_validator import executor as example_validator
-from tfx.types import standard_component_specs
+from tfx.components.statistics_gen import stats_artifact_utils
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import io_utils
 
+from components.slice_validator import drift
+from components.slice_validator.comparison import Comparator, compare
+from components.slice_validator.drift import Difference, Drift
 from transform import ct_example
 from transform.errors import BadDataError
+
+BASELINE_STATISTICS = "baseline_statistics"
+
+STATISTICS_ID = "statistics_id"
+"""Custom property of the anomalies: the id of the statistics that passed."""
 
 
 def without_pixels(schema: schema_pb2.Schema) -> schema_pb2.Schema:
@@ -22,8 +34,52 @@ def without_pixels(schema: schema_pb2.Schema) -> schema_pb2.Schema:
     return reduced
 
 
+def _by_split(artifact: types.Artifact) -> dict[str, statistics_pb2.DatasetFeatureStatisticsList]:
+    return {
+        split: stats_artifact_utils.load_statistics(artifact, split).proto()
+        for split in artifact_utils.decode_split_names(artifact.split_names)
+    }
+
+
+def find_drift(
+    statistics: types.Artifact, baseline: types.Artifact | None, schema: schema_pb2.Schema
+) -> Drift:
+    """Compare the splits of a run with each other, and with those of the last accepted run.
+
+    Args:
+      statistics: of the run.
+      baseline: of the last accepted run, None where there is none.
+      schema: whose drift comparators hold.
+    """
+    splits = _by_split(statistics)
+    between: list[Difference] = []
+    for split in (ct_example.EVAL, ct_example.TEST):
+        if split in splits and ct_example.TRAIN in splits:
+            between += compare(
+                splits[split],
+                splits[ct_example.TRAIN],
+                schema,
+                Comparator.DRIFT,
+                (ct_example.TRAIN, split),
+                (f"the {split} split", f"the {ct_example.TRAIN} split"),
+            )
+    since: list[Difference] = []
+    before = _by_split(baseline) if baseline else {}
+    for split in splits:
+        if split in before:
+            since += compare(
+                splits[split],
+                before[split],
+                schema,
+                Comparator.DRIFT,
+                (split, split),
+                (f"the {split} split", "that of the last accepted run"),
+            )
+    return Drift(tuple(between), tuple(since), has_last_run=baseline is not None)
+
+
 class Executor(example_validator.Executor):
-    """ExampleValidator's executor, without the pixels, and with consequences."""
+    """ExampleValidator's executor, without the pixels, with consequences, and with drift."""
 
     def Do(  # noqa: N802 TFX's name
         self,
@@ -31,17 +87,36 @@ class Executor(example_validator.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> Any:
-        """Validate every split.
+        """Validate every split, then look for drift, which stops nothing.
 
         Raises:
           BadDataError: an error-level anomaly; all of them are named.
         """
         self._errors: list[str] = []
+        statistics = artifact_utils.get_single_instance(
+            input_dict[standard_component_specs.STATISTICS_KEY]
+        )
+        anomalies = artifact_utils.get_single_instance(
+            output_dict[standard_component_specs.ANOMALIES_KEY]
+        )
+        # Only a validation that passed leaves its anomalies, so that this says which ones did.
+        anomalies.set_int_custom_property(STATISTICS_ID, statistics.id)
         output = super().Do(input_dict, output_dict, exec_properties)
         if self._errors:
             raise BadDataError(
                 f"the data breaks the schema: {'; '.join(dict.fromkeys(self._errors))}"
             )
+        schema = io_utils.SchemaReader().read(
+            io_utils.get_only_uri_in_dir(
+                artifact_utils.get_single_uri(input_dict[standard_component_specs.SCHEMA_KEY])
+            )
+        )
+        baselines = input_dict.get(BASELINE_STATISTICS) or [None]
+        found = find_drift(statistics, baselines[0], schema)
+        for line in found.lines:
+            logging.warning("Drift: %s.", line)
+        with fileio.open(f"{anomalies.uri}/{drift.FILE_NAME}", "w") as file:
+            file.write(found.to_json())
         return output
 
     def _Validate(  # noqa: N802 TFX's name

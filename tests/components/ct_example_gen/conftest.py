@@ -15,22 +15,28 @@ from PIL import Image
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import standard_artifacts
 
+from components.ct_example_gen import ingestion as job
 from components.ct_example_gen.executor import Executor
+from components.ct_example_gen.findings import ACCEPTED_FILE, read_duplicates, read_leaks
+from components.ct_example_gen.manifest import survey_manifests
 from components.ct_example_gen.quarantine import Quarantine, read_quarantine
+from components.ct_example_gen.settings import IngestSettings, SplitBy
+from components.ct_example_gen.spans import ManifestFile
+from components.ct_example_gen.splitting import SplitShares
 from transform.ct_example import SPLITS
 
-SETTINGS = {
-    "window": [-1000.0, 400.0],
-    "root": None,
-    "on_leak": "stop",
-    "max_quarantined": 1.0,
-    "split": {"by": "patient", "train": 0.5, "eval": 0.25, "test": 0.25},
-}
+SETTINGS = IngestSettings(
+    window=(-1000.0, 400.0),
+    split=SplitShares(by="patient", train=0.5, eval=0.25, test=0.25),
+    max_quarantined=1.0,
+)
 
 
-def tiny_png():
+def tiny_png(name):
+    """A small picture like no other: no two names give near-identical ones."""
+    pixels = np.random.default_rng(list(name.encode())).integers(0, 256, (18, 20))
     buffer = io.BytesIO()
-    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8)).save(buffer, "PNG")
+    Image.fromarray(pixels.astype(np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -45,7 +51,7 @@ class Study:
     def picture(self, name):
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(tiny_png())
+        path.write_bytes(tiny_png(name))
         return path
 
     def write(self, rows, pictures=True):
@@ -68,11 +74,15 @@ class Ingested:
     Attributes:
       records: serialised CT examples by split, in the order of the files.
       quarantined: of the artifact.
+      duplicates: groups of near-identical slices.
+      leaks: groups in two splits.
       examples: the Examples artifact.
     """
 
     records: dict
     quarantined: list
+    duplicates: list
+    leaks: list
     examples: standard_artifacts.Examples
 
     def features(self):
@@ -101,7 +111,7 @@ class Ingested:
         return {one.id: one.reason for one in self.quarantined}
 
 
-def run_executor(manifest, output, *, quarantine_copy=None, **settings):
+def run_executor(data, output, *, findings_copy=None, **settings):
     examples, quarantined = standard_artifacts.Examples(), Quarantine()
     examples.uri, quarantined.uri = str(output / "examples"), str(output / "quarantine")
     context = base_beam_executor.BaseBeamExecutor.Context(
@@ -116,11 +126,11 @@ def run_executor(manifest, output, *, quarantine_copy=None, **settings):
         {},
         {"examples": [examples], "quarantine": [quarantined]},
         {
-            "manifest": str(manifest),
+            "data": str(data),
             "input_fingerprint": "",
             "code_version": "",
-            "settings": json.dumps({**SETTINGS, **settings}),
-            "quarantine_copy": quarantine_copy,
+            "settings": dataclasses.replace(SETTINGS, **settings).to_json(),
+            "findings_copy": findings_copy,
         },
     )
     records = {}
@@ -128,7 +138,45 @@ def run_executor(manifest, output, *, quarantine_copy=None, **settings):
         shards = sorted((output / "examples" / f"Split-{split}").glob("*"))
         data = tf.data.TFRecordDataset([str(shard) for shard in shards], "GZIP")
         records[split] = [record.numpy() for record in data]
-    return Ingested(records, list(read_quarantine(Path(quarantined.uri))), examples)
+    found = Path(quarantined.uri)
+    return Ingested(
+        records,
+        list(read_quarantine(found)),
+        list(read_duplicates(found)),
+        list(read_leaks(found)),
+        examples,
+    )
+
+
+def read_and_group(manifest, output, **settings):
+    """The Beam job alone, without examples and without a verdict: accepted rows and reasons."""
+    manifests = [ManifestFile(manifest)]
+    facts = survey_manifests(manifests)
+    split_by = SplitBy.MANIFEST if facts.rows_with_split else SplitBy.HASH
+    output.mkdir()
+    with beam.Pipeline(argv=["--runner=FnApiRunner", "--direct_num_workers=1"]) as pipeline:
+        job.ingest(
+            pipeline,
+            dataclasses.replace(SETTINGS, **settings),
+            job.IngestInput(manifests, job.count_shards(facts), split_by),
+            key=None,
+            findings_uri=str(output),
+            examples_uri=None,
+        )
+    lines = (output / ACCEPTED_FILE).read_text().splitlines()
+    accepted = {row["id"]: row for row in map(json.loads, lines)}
+    return accepted, {one.id: one.reason for one in read_quarantine(output)}
+
+
+@pytest.fixture
+def judge(tmp_path):
+    """`(manifest, **settings) -> (accepted rows by id, reasons by id)`, without a verdict."""
+    runs = iter(range(1000))
+
+    def run(manifest, **settings):
+        return read_and_group(manifest, tmp_path / f"judged-{next(runs)}", **settings)
+
+    return run
 
 
 @pytest.fixture

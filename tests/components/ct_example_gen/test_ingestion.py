@@ -25,6 +25,7 @@ def dirty(tmp_path_factory, make_study, make_sound_rows, run_ct_example_gen):
     (study.folder / "text.png").write_text("not a picture")
     (study.folder / "empty.png").touch()
     (study.folder / "cut.png").write_bytes((study.folder / sound[0]["path"]).read_bytes()[:50])
+    (study.folder / "empty-folder").mkdir()
     for name in (
         "no-label.png",
         "odd-label.png",
@@ -50,7 +51,7 @@ def dirty(tmp_path_factory, make_study, make_sound_rows, run_ct_example_gen):
         (row("text.png"), Reason.UNKNOWN_FORMAT),
         (row("empty.png"), Reason.UNKNOWN_FORMAT),
         (row("cut.png"), Reason.UNREADABLE),
-        (row("inner"), Reason.UNREADABLE),
+        (row("empty-folder"), Reason.MISSING_FILE),
         (row("no\0name.png"), Reason.UNREADABLE),
         (row("no-label.png", label=""), Reason.BAD_LABEL),
         (row("odd-label.png", label="2"), Reason.BAD_LABEL),
@@ -99,7 +100,7 @@ def test_accepted_slices_keep_their_facts(dirty):
         assert found["label"] == int(row["label"])
         assert found["patient_id"].decode() == row["patient_id"]
         assert found["image/calibrated"] == 0
-        assert (found["stats/height"], found["stats/width"]) == (6.0, 8.0)
+        assert (found["stats/height"], found["stats/width"]) == (18.0, 20.0)
     full = features["full.png"]
     assert (full["age"], full["sex"], full["source"]) == (41.0, b"F", b"Tongji")
     assert full["study_date"] == b"2020-02-11"
@@ -237,14 +238,18 @@ def test_too_large_a_share_in_quarantine_stops_and_leaves_a_copy_to_read(
     (study.folder / sound_rows[0]["path"]).unlink()
     (study.folder / sound_rows[2]["path"]).unlink()
     copy = tmp_path / "workdir" / "quarantine.jsonl"
-    message = stopped(ingest, manifest, max_quarantined=0.1, quarantine_copy=str(copy))
+    message = stopped(ingest, manifest, max_quarantined=0.1, findings_copy=str(copy.parent))
     assert message == (
         "2 of 12 slices are quarantined (2 missing_file), more than ingest.max_quarantined allows "
         f"(10%); see {copy}"
     )
     lines = [json.loads(line) for line in copy.read_text().splitlines()]
     assert {line["path"] for line in lines} == {sound_rows[0]["path"], sound_rows[2]["path"]}
-    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+    assert sorted(path.name for path in copy.parent.iterdir()) == [
+        "duplicates.jsonl",
+        "leaks.jsonl",
+        "quarantine.jsonl",
+    ]
     # Exactly the allowed share is allowed.
     assert len(ingest(manifest, max_quarantined=2 / 12).quarantined) == 2
 

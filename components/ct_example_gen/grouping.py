@@ -1,0 +1,297 @@
+"""Groups: patients, bound together by near-identical slices; no split may cut one.
+
+Slices in quarantine bind nothing. One picture under two labels is a conflict: as a rule all its
+slices go to quarantine first, so that they bind no patients either.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Set
+from typing import Any
+
+import apache_beam as beam
+
+from components.ct_example_gen import outcome
+from components.ct_example_gen.findings import DuplicateGroup, Leak
+from components.ct_example_gen.near_duplicates.clusters import ClusterPairs
+from components.ct_example_gen.settings import (
+    DROP_FROM_TRAIN,
+    QUARANTINE,
+    REPORT,
+    IngestSettings,
+    SplitBy,
+)
+from components.ct_example_gen.slice_record import (
+    COUNTED,
+    QUARANTINED,
+    SliceRecord,
+    to_quarantine,
+)
+from components.ct_example_gen.splitting import split_digest, split_of_digest
+from transform.reading import Reason
+
+DUPLICATES = "duplicates"
+"""Tag of the DuplicateGroups."""
+
+LEAKS = "leaks"
+"""Tag of the Leaks."""
+
+_SHOWN_A_SPLIT = 3
+
+
+def _cluster_of(record: SliceRecord, clusters: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    if record.id in clusters:
+        yield clusters[record.id], record
+
+
+def _conflicting(cluster_and_labels: tuple[str, Iterable[str]]) -> Iterator[str]:
+    cluster, labels = cluster_and_labels
+    if len(set(labels) - {""}) > 1:
+        yield cluster
+
+
+def _take_conflicts_out(
+    record: SliceRecord, clusters: Mapping[str, str], conflicts: Set[str]
+) -> Iterator[SliceRecord | beam.pvalue.TaggedOutput]:
+    cluster = clusters.get(record.id)
+    if cluster in conflicts:
+        others = cluster if cluster != record.id else "other slices"
+        detail = (
+            f"the same picture stands under the other label too (see {others}); "
+            "duplicates.jsonl lists all of them"
+        )
+        yield to_quarantine(record.id, record.path, Reason.CONFLICTING_LABEL, detail, record.frame)
+    else:
+        yield record
+
+
+def _neighbours(cluster_and_patients: tuple[str, Iterable[str]]) -> Iterator[tuple[str, str]]:
+    """Pairs that chain the patients of one cluster."""
+    patients = sorted(set(cluster_and_patients[1]))
+    yield from itertools.pairwise(patients)
+
+
+def group_names(bound: Mapping[str, str]) -> dict[str, str]:
+    """The group of each patient that is bound to another.
+
+    A group falls into the split of one of its patients. Which one must not depend on where the
+    patients' digests lie (the smallest would always pull groups into training), nor on the order
+    of the input.
+
+    Args:
+      bound: a representative by patient digest, the same for patients of one group.
+
+    Returns:
+      The digest of the patient whose split is the group's, by patient digest.
+    """
+    members = collections.defaultdict(list)
+    for patient, representative in bound.items():
+        members[representative].append(patient)
+    names = {}
+    for patients in members.values():
+        leader = min(patients, key=lambda one: hashlib.sha256(f"group {one}".encode()).digest())
+        names.update(dict.fromkeys(patients, leader))
+    return names
+
+
+def _with_split(
+    record: SliceRecord, groups: Mapping[str, str], settings: IngestSettings, by: SplitBy
+) -> tuple[str, SliceRecord]:
+    """A record with its split filled in, keyed by its group."""
+    group = groups.get(record.patient_digest, record.patient_digest)
+    if by is not SplitBy.HASH:
+        return group, record
+    digest = group if settings.split.by == "patient" else split_digest(record.id)
+    return group, dataclasses.replace(record, split=split_of_digest(digest, settings.split))
+
+
+class _Sides(beam.CombineFn):
+    """In which splits the patients of a group stand: {(split, patient): (count, first ids)}."""
+
+    def create_accumulator(self) -> dict[tuple[str, str], tuple[int, list[str]]]:
+        return {}
+
+    def add_input(self, sides: dict, record: SliceRecord) -> dict:
+        key = (record.split, record.patient_id)
+        count, shown = sides.get(key, (0, []))
+        sides[key] = (count + 1, sorted([*shown, record.id])[:_SHOWN_A_SPLIT])
+        return sides
+
+    def merge_accumulators(self, all_sides: Iterable[dict]) -> dict:
+        merged: dict[tuple[str, str], tuple[int, list[str]]] = {}
+        for sides in all_sides:
+            for key, (count, shown) in sides.items():
+                before, shown_before = merged.get(key, (0, []))
+                merged[key] = (before + count, sorted([*shown_before, *shown])[:_SHOWN_A_SPLIT])
+        return merged
+
+    def extract_output(self, sides: dict) -> dict:
+        return sides
+
+
+def _find_leak(group_and_sides: tuple[str, dict]) -> Iterator[tuple[str, Leak]]:
+    group, sides = group_and_sides
+    splits = sorted({split for split, _ in sides})
+    if len(splits) < 2:
+        return
+    of_patient = collections.Counter(patient for _, patient in sides)
+    first_ids = {
+        split: sorted(
+            one for (where, _), (_, shown) in sides.items() if where == split for one in shown
+        )[:_SHOWN_A_SPLIT]
+        for split in splits
+    }
+    yield (
+        group,
+        Leak(
+            bound_by=outcome.BY_PATIENT if max(of_patient.values()) > 1 else outcome.BY_DUPLICATES,
+            splits=splits,
+            patients=sorted(of_patient),
+            slices={
+                split: sum(count for (where, _), (count, _) in sides.items() if where == split)
+                for split in splits
+            },
+            first_ids=first_ids,
+        ),
+    )
+
+
+def _judge_leak(
+    group_and_record: tuple[str, SliceRecord], leaks: Mapping[str, Leak], on_leak: str
+) -> Iterator[SliceRecord | beam.pvalue.TaggedOutput]:
+    group, record = group_and_record
+    leak = leaks.get(group)
+    # The operating point and early stopping are fitted on eval, so that for test eval is training.
+    if leak is None or on_leak != DROP_FROM_TRAIN or record.split == leak.kept_split:
+        yield record
+        return
+    others = " and ".join(split for split in leak.splits if split != record.split)
+    if leak.bound_by == outcome.BY_PATIENT and len(leak.patients) == 1:
+        reason, detail = Reason.LEAKED_PATIENT, f"patient {record.patient_id} also stands in"
+    else:
+        reason = Reason.LEAKED_GROUP
+        detail = (
+            f"patient {record.patient_id} has a picture in common with another, and their group "
+            "also stands in"
+        )
+    yield to_quarantine(record.id, record.path, reason, f"{detail} {others}", record.frame)
+
+
+def _duplicate_group(
+    cluster_and_found: tuple[str, Mapping[str, Iterable[SliceRecord]]], conflicts: Set[str]
+) -> DuplicateGroup:
+    cluster, found = cluster_and_found
+    in_order = sorted(found["all"], key=lambda one: one.id)
+    placed = {one.id: one.split for one in found["placed"]}
+    return DuplicateGroup(
+        ids=[one.id for one in in_order],
+        paths=[one.path for one in in_order],
+        frames=[one.frame for one in in_order],
+        labels=[one.label for one in in_order],
+        splits=[placed.get(one.id, "") for one in in_order],
+        given_splits=[one.split for one in in_order],
+        patients=[one.patient_id for one in in_order],
+        conflict=cluster in conflicts,
+    )
+
+
+def _count_leak(leak: Leak) -> tuple[str, str, str]:
+    return outcome.LEAK, "+".join(leak.splits), leak.bound_by
+
+
+def _count_duplicates(group: DuplicateGroup) -> tuple[str, str, str]:
+    return outcome.DUPLICATES, "conflict" if group.conflict else "", ""
+
+
+def _as_set(values: beam.PCollection, label: str) -> beam.pvalue.AsSingleton:
+    return beam.pvalue.AsSingleton(values | label >> beam.combiners.ToSet())
+
+
+def decide(
+    records: beam.PCollection,
+    pairs: beam.PCollection,
+    settings: IngestSettings,
+    split_by: SplitBy,
+) -> dict[str, beam.PCollection]:
+    """Decide of every readable slice: which split, or quarantine.
+
+    What stands in memory of one worker is the slices that have a near-duplicate, the patients that
+    share one, and the groups that leak: ids only, and few in data that is worth training on.
+
+    Args:
+      records: SliceRecord.
+      pairs: (id, id) of near-identical slices.
+      settings: of the ingestion.
+      split_by: where the splits come from.
+
+    Returns:
+      By tag: "records" (SliceRecord with its split), QUARANTINED, COUNTED, DUPLICATES, LEAKS.
+    """
+    clusters = beam.pvalue.AsSingleton(pairs | "Clusters" >> beam.CombineGlobally(ClusterPairs()))
+    clustered = records | "Clustered" >> beam.FlatMap(_cluster_of, clusters)
+    conflicts = _as_set(
+        clustered
+        | "LabelOfCluster" >> beam.MapTuple(lambda cluster, one: (cluster, one.label))
+        | "DistinctLabels" >> beam.Distinct()
+        | "LabelsOfCluster" >> beam.GroupByKey()
+        | "Conflicting" >> beam.FlatMap(_conflicting),
+        "Conflicts",
+    )
+    taken_out = (
+        conflicts
+        if settings.on_conflict == QUARANTINE
+        else _as_set(
+            records.pipeline | "KeepConflicts" >> beam.Create([], reshuffle=False), "NoConflicts"
+        )
+    )
+    kept = records | "TakeConflictsOut" >> beam.FlatMap(
+        _take_conflicts_out, clusters, taken_out
+    ).with_outputs(QUARANTINED, main="records")
+    bound = (
+        kept.records
+        | "KeptClustered" >> beam.FlatMap(_cluster_of, clusters)
+        | "PatientOfCluster" >> beam.MapTuple(lambda cluster, one: (cluster, one.patient_digest))
+        | "DistinctPatients" >> beam.Distinct()
+        | "PatientsOfCluster" >> beam.GroupByKey()
+        | "Neighbours" >> beam.FlatMap(_neighbours)
+        | "BoundPatients" >> beam.CombineGlobally(ClusterPairs())
+        | "GroupNames" >> beam.Map(group_names)
+    )
+    grouped = kept.records | "WithSplit" >> beam.Map(
+        _with_split, beam.pvalue.AsSingleton(bound), settings, split_by
+    )
+    leaks = (
+        grouped | "Sides" >> beam.CombinePerKey(_Sides()) | "FindLeaks" >> beam.FlatMap(_find_leak)
+    )
+    # A split by image leaks by design: nothing is left out for it, and the summary names it.
+    leaks_by_design = split_by is SplitBy.HASH and settings.split.by == "image"
+    on_leak = REPORT if leaks_by_design else settings.on_leak
+    judged = grouped | "JudgeLeaks" >> beam.FlatMap(
+        _judge_leak, beam.pvalue.AsDict(leaks), on_leak
+    ).with_outputs(QUARANTINED, main="records")
+    found_leaks = leaks | "Leaks" >> beam.Values()
+    placed = judged.records | "PlacedClustered" >> beam.FlatMap(_cluster_of, clusters)
+    duplicates = (
+        {"placed": placed, "all": clustered}
+        | "ByCluster" >> beam.CoGroupByKey()
+        | "DuplicateGroups" >> beam.Map(_duplicate_group, conflicts)
+    )
+    counted = (
+        found_leaks | "CountLeaks" >> beam.Map(_count_leak),
+        duplicates | "CountDuplicates" >> beam.Map(_count_duplicates),
+    ) | "CountedGroups" >> beam.Flatten()
+    quarantined = (
+        kept[QUARANTINED],
+        judged[QUARANTINED],
+    ) | "QuarantinedByGroup" >> beam.Flatten()
+    return {
+        "records": judged.records,
+        QUARANTINED: quarantined,
+        COUNTED: counted,
+        DUPLICATES: duplicates,
+        LEAKS: found_leaks,
+    }

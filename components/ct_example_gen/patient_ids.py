@@ -1,0 +1,72 @@
+"""Patient ids: in examples, logs and pages a patient is a keyed hash, not a name or a number."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from transform.errors import ConfigError
+
+ENVIRONMENT = "env:"
+KEY_BYTES = 32
+
+_DIGITS = 20
+
+
+def load_key(reference: str) -> bytes:
+    """The key of the hashes.
+
+    The key itself would end in the metadata store if it were passed to a step, so that steps are
+    told where it is.
+
+    Args:
+      reference: `env:NAME` for an environment variable, else a file, which is made where missing.
+
+    Raises:
+      ConfigError: the variable is empty, or the file cannot be read, made, or is too short.
+    """
+    if reference.startswith(ENVIRONMENT):
+        name = reference.removeprefix(ENVIRONMENT)
+        key = os.environ.get(name, "").encode()
+        if len(key) < KEY_BYTES // 2:
+            raise ConfigError(f"{name} holds no key for the patient ids: at least 16 characters")
+        return key
+    path = Path(reference)
+    try:
+        if not path.exists():
+            _make_key(path)
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the key of the patient ids cannot be read or made: {error.strerror}"
+        ) from None
+    if len(key) < KEY_BYTES // 2:
+        raise ConfigError(f"{path}: too short for the key of the patient ids (16 bytes or more)")
+    return key
+
+
+def _make_key(path: Path) -> None:
+    """Write a new key, whole or not at all; of two processes that do, both go on with one key."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(KEY_BYTES) + "\n")
+    try:
+        os.link(unfinished, path)
+    except FileExistsError:
+        pass
+    finally:
+        unfinished.unlink()
+
+
+def key_fingerprint(key: bytes) -> str:
+    """Tells one key from another without giving it away; for caches."""
+    return hashlib.sha256(b"ctnet patient key " + key).hexdigest()[:16]
+
+
+def pseudonym(patient_id: str, key: bytes) -> str:
+    """What a patient is called everywhere: HMAC-SHA256 of the id, 80 bits of it in hex."""
+    return "p" + hmac.new(key, patient_id.encode(), hashlib.sha256).hexdigest()[:_DIGITS]

@@ -1,0 +1,69 @@
+"""What an ingestion is told, typed; it travels as JSON through TFX's execution parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from typing import Any, Final, Literal
+
+from components.ct_example_gen.splitting import SplitShares
+
+STOP: Final = "stop"
+DROP_FROM_TRAIN: Final = "drop_from_train"
+REPORT: Final = "report"
+QUARANTINE: Final = "quarantine"
+KEEP: Final = "keep"
+
+
+class SplitBy(enum.Enum):
+    """Where the splits come from: the manifest, a hash, or nowhere (a folder without labels)."""
+
+    MANIFEST = "manifest"
+    HASH = "hash"
+    NOTHING = "nothing"
+
+
+@dataclasses.dataclass(frozen=True)
+class IngestSettings:
+    """What an ingestion does with what it finds.
+
+    Attributes:
+      window: HU of black and white in pictures that lost their Hounsfield units.
+      split: the split by hash, where the manifest does not give one.
+      root: folder outside of which no file is read, or None.
+      on_leak: "drop_from_train" keeps a patient, or a group of patients with a picture in common,
+        in the last of its splits (test before eval before train) and quarantines the rest; "stop"
+        and "report" leave it for the caller to judge.
+      on_marks: "quarantine" or "keep", for slices with coloured marks.
+      on_conflict: "quarantine" or "keep", for one picture under two labels.
+      max_quarantined: share of the slices above which the run stops.
+      slices: which slices a volume gives: "all", "every:N" or "middle:N".
+      min_lung_fraction: slices with a smaller share of lung are left out.
+      patient_key: where the key of the patient ids' hashes is (see `patient_ids.load_key`); None
+        keeps the ids as they are.
+      span: which spans of a folder of them: "newest", a number or "last:K".
+    """
+
+    window: tuple[float, float]
+    split: SplitShares
+    root: str | None = None
+    on_leak: Literal["stop", "drop_from_train", "report"] = STOP
+    on_marks: Literal["quarantine", "keep"] = QUARANTINE
+    on_conflict: Literal["quarantine", "keep"] = QUARANTINE
+    max_quarantined: float = 0.1
+    slices: str = "all"
+    min_lung_fraction: float = 0.0
+    patient_key: str | None = None
+    span: str = "newest"
+
+    def to_json(self) -> str:
+        """All of it as one JSON object, the same text for the same settings."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> IngestSettings:
+        """What `to_json` wrote."""
+        values: dict[str, Any] = json.loads(text)
+        values["window"] = tuple(values["window"])
+        return cls(**{**values, "split": SplitShares(**values["split"])})
