@@ -136,6 +136,7 @@ def _ingest(manifest: Path, out: Path, beam_args: list[str]) -> dict[str, float]
             IngestInput(manifests, count_shards(facts), SplitBy.HASH),
             key=b"0" * 32,
             findings_uri=str(out / "findings"),
+            temporary_uri=str(out / "temporary"),
             examples_uri=str(out / "examples"),
         )
     seconds = time.perf_counter() - begun

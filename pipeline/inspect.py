@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,8 +107,19 @@ def inspect(data: Path, config: RunConfig, out: Path) -> Inspected:
         raise ConfigError(f"{out}: cannot be written ({error.strerror}); give --out") from None
     settings = ingest_settings(config, folder / "patient.key")
     key = load_key(settings.patient_key) if settings.patient_key else None
-    with beam.Pipeline(options=PipelineOptions(list(config.beam.args))) as job:
-        ingest(job, settings, source, key=key, findings_uri=str(folder), examples_uri=None)
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary,
+        beam.Pipeline(options=PipelineOptions(list(config.beam.args))) as job,
+    ):
+        ingest(
+            job,
+            settings,
+            source,
+            key=key,
+            findings_uri=str(folder),
+            temporary_uri=temporary,
+            examples_uri=None,
+        )
     leaks_by_design = source.split_by is SplitBy.HASH and config.split.by == "image"
     on_leak = REPORT if leaks_by_design else config.ingest.on_leak
     would_stop = None

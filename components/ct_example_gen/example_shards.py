@@ -13,17 +13,14 @@ from collections.abc import Iterator, Mapping
 
 import tensorflow as tf
 
-TEMPORARY = ".unfinished"
-"""Folder, beside the splits' folders, of what is not yet an output."""
-
 # The pixels are compressed already (PNG): compressing them again takes three times as long as all
 # the rest of the writing, for nothing. TFX expects the format of a `.gz` file all the same.
 _STORED = tf.io.TFRecordOptions("GZIP", compression_level=0)
 
 
-def pending_path(examples_uri: str, shard: int) -> str:
+def pending_path(temporary_uri: str, shard: int) -> str:
     """Where the examples of a shard wait for their splits."""
-    return f"{examples_uri}/{TEMPORARY}/pending-{shard:05d}"
+    return f"{temporary_uri}/pending-{shard:05d}"
 
 
 def split_folder(examples_uri: str, split: str) -> str:
@@ -52,16 +49,19 @@ def written_whole(
         raise
 
 
-def distribute(examples_uri: str, shard: int, shards: int, splits: Mapping[str, str]) -> None:
+def distribute(
+    temporary_uri: str, examples_uri: str, shard: int, shards: int, splits: Mapping[str, str]
+) -> None:
     """Copy the waiting examples of a shard into the files of their splits, in the same order.
 
     Args:
+      temporary_uri: folder where they wait.
       examples_uri: folder of the Examples artifact.
       shard: which shard.
       shards: of how many.
       splits: split by slice id; slices that are not in it are left behind.
     """
-    pending = pending_path(examples_uri, shard)
+    pending = pending_path(temporary_uri, shard)
     name = f"data_tfrecord-{shard:05d}-of-{shards:05d}.gz"
     with contextlib.ExitStack() as files:
         writers = {

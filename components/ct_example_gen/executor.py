@@ -14,7 +14,6 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 
 from components.ct_example_gen import findings, quarantine
-from components.ct_example_gen.example_shards import TEMPORARY
 from components.ct_example_gen.ingestion import IngestInput, count_shards, ingest
 from components.ct_example_gen.manifest import survey_manifests
 from components.ct_example_gen.outcome import check_outcome, read_outcome
@@ -25,6 +24,9 @@ from transform.ct_example import SPLITS
 
 SPAN = "span"
 """Custom property of the Examples artifact, as in TFX: the newest span that is in it."""
+
+# Inside the artifact, so that what a crash leaves goes when TFX removes it.
+_TEMPORARY = ".unfinished"
 
 _KEPT = (quarantine.FILE_NAME, findings.DUPLICATES_FILE, findings.LEAKS_FILE)
 
@@ -62,6 +64,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         split_by = SplitBy.MANIFEST if facts.rows_with_split else SplitBy.HASH
         key = load_key(settings.patient_key) if settings.patient_key else None
 
+        temporary = f"{examples.uri}/{_TEMPORARY}"
         with self._make_beam_pipeline() as pipeline:
             ingest(
                 pipeline,
@@ -69,10 +72,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 IngestInput(manifests, count_shards(facts), split_by),
                 key=key,
                 findings_uri=quarantined.uri,
+                temporary_uri=temporary,
                 examples_uri=examples.uri,
             )
-        if tf.io.gfile.exists(f"{examples.uri}/{TEMPORARY}"):
-            tf.io.gfile.rmtree(f"{examples.uri}/{TEMPORARY}")
+        if tf.io.gfile.exists(temporary):
+            tf.io.gfile.rmtree(temporary)
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
         if manifests[-1].span:
             examples.set_int_custom_property(SPAN, int(manifests[-1].span))

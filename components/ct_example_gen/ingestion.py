@@ -62,14 +62,17 @@ def _shard_of(row: CheckedRow, shards: int) -> int:
 
 
 def _give_to_splits(
-    shard_and_records: tuple[int, Iterable[SliceRecord]], shards: int, examples_uri: str
+    shard_and_records: tuple[int, Iterable[SliceRecord]],
+    shards: int,
+    temporary_uri: str,
+    examples_uri: str,
 ) -> Iterator[tuple[str, str, str]]:
     shard, records = shard_and_records
     splits = {}
     for record in records:
         splits[record.id] = record.split
         yield outcome.ACCEPTED, record.split, record.label
-    distribute(examples_uri, shard, shards, splits)
+    distribute(temporary_uri, examples_uri, shard, shards, splits)
 
 
 def _to_accepted(record: SliceRecord) -> str:
@@ -96,6 +99,7 @@ def ingest(
     *,
     key: bytes | None,
     findings_uri: str,
+    temporary_uri: str,
     examples_uri: str | None,
 ) -> None:
     """Add the job to a Beam pipeline.
@@ -107,6 +111,7 @@ def ingest(
       key: of the patient ids' hashes, None where ids are kept.
       findings_uri: folder that gets `quarantine.jsonl`, `duplicates.jsonl`, `leaks.jsonl` and
         `counts.jsonl`.
+      temporary_uri: folder of what one step leaves for another; the caller removes it afterwards.
       examples_uri: folder of the Examples artifact, gets `Split-<name>/data_tfrecord-*.gz`; None
         for an inspection, which lists the slices in `accepted.jsonl` of the findings instead.
     """
@@ -123,10 +128,15 @@ def ingest(
         | "GroupByShard" >> beam.GroupByKey()
         | "ReadShards"
         >> beam.ParDo(
-            ReadShard(settings, examples_uri=examples_uri, key=key, with_facts=examples_uri is None)
+            ReadShard(
+                settings,
+                temporary_uri=temporary_uri,
+                key=key,
+                with_examples=examples_uri is not None,
+            )
         ).with_outputs(QUARANTINED, COUNTED, FINGERPRINTS, main="records")
     )
-    pairs = read[FINGERPRINTS] | "FindNearDuplicates" >> FindNearDuplicates()
+    pairs = read[FINGERPRINTS] | "FindNearDuplicates" >> FindNearDuplicates(temporary_uri)
     decided = grouping.decide(read.records, pairs, settings, source.split_by)
     if examples_uri is None:
         accepted = decided["records"]
@@ -143,7 +153,8 @@ def ingest(
             decided["records"]
             | "KeyByPending" >> beam.WithKeys(lambda one: one.shard)
             | "GroupByPending" >> beam.GroupByKey()
-            | "GiveToSplits" >> beam.FlatMap(_give_to_splits, source.shards, examples_uri)
+            | "GiveToSplits"
+            >> beam.FlatMap(_give_to_splits, source.shards, temporary_uri, examples_uri)
         )
     quarantined = (
         unusable_rows,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from components.ct_example_gen import outcome
 from components.ct_example_gen.checked_rows import CheckedRow
 from components.ct_example_gen.example_shards import pending_path, written_whole
 from components.ct_example_gen.near_duplicates.fingerprint import fingerprint
+from components.ct_example_gen.near_duplicates.fingerprint_store import FingerprintWriter
 from components.ct_example_gen.near_duplicates.search import FingerprintedSlice
 from components.ct_example_gen.patient_ids import pseudonym
 from components.ct_example_gen.settings import KEEP, IngestSettings
@@ -22,6 +24,7 @@ from components.ct_example_gen.splitting import split_digest
 from transform.ct_example import SliceFacts, make_example
 from transform.reading import (
     FoundSlice,
+    NoDecoderError,
     ReadingSettings,
     Reason,
     SliceReader,
@@ -62,30 +65,31 @@ class ReadShard(beam.DoFn):
     """Read the slices of a shard's rows, one at a time.
 
     Takes `(shard, rows)`; yields SliceRecord, and tagged: FingerprintedSlice, QuarantinedSlice and
-    counts. Where an examples folder is given, the examples are left there as the shard's pending
-    file (see `example_shards`).
+    counts. Fingerprints are left in the temporary folder (see `fingerprint_store`), and where
+    examples are wanted, they are too, as the shard's pending file (see `example_shards`).
     """
 
     def __init__(
         self,
         settings: IngestSettings,
         *,
-        examples_uri: str | None,
+        temporary_uri: str,
         key: bytes | None,
-        with_facts: bool,
+        with_examples: bool,
     ):
         """Describe the reading.
 
         Args:
           settings: of the ingestion.
-          examples_uri: folder of the Examples artifact; None where no example is wanted.
+          temporary_uri: folder of what waits for the next steps.
           key: of the patient ids' hashes, None where ids are kept.
-          with_facts: whether records carry what `accepted.jsonl` lists.
+          with_examples: whether examples are wanted; else records carry what `accepted.jsonl`
+            lists.
         """
         self._settings = settings
-        self._examples_uri = examples_uri
+        self._temporary_uri = temporary_uri
         self._key = key
-        self._with_facts = with_facts
+        self._with_examples = with_examples
         self._pick = parse_slice_pick(settings.slices)
         self._reading = ReadingSettings(settings.window, refuse_marks=settings.on_marks != KEEP)
 
@@ -93,13 +97,17 @@ class ReadShard(beam.DoFn):
         """Read one shard."""
         shard, rows = shard_and_rows
         in_order = sorted(rows, key=lambda row: row.cells.path)
-        if self._examples_uri is None:
-            yield from self._read_rows(in_order, shard, None)
-            return
-        with written_whole(pending_path(self._examples_uri, shard)) as writer:
-            yield from self._read_rows(in_order, shard, writer)
+        with contextlib.ExitStack() as stack:
+            store = stack.enter_context(FingerprintWriter(self._temporary_uri, shard))
+            writer = None
+            if self._with_examples:
+                pending = pending_path(self._temporary_uri, shard)
+                writer = stack.enter_context(written_whole(pending))
+            yield from self._read_rows(in_order, shard, store, writer)
 
-    def _read_rows(self, rows: Iterable[CheckedRow], shard: int, writer: Any) -> Iterator[Any]:
+    def _read_rows(
+        self, rows: Iterable[CheckedRow], shard: int, store: FingerprintWriter, writer: Any
+    ) -> Iterator[Any]:
         with SliceReader(self._reading) as reader:
             for row in rows:
                 yield beam.pvalue.TaggedOutput(COUNTED, (outcome.ROW, "", ""))
@@ -108,7 +116,7 @@ class ReadShard(beam.DoFn):
                     if isinstance(found, beam.pvalue.TaggedOutput):
                         yield found
                     else:
-                        yield from self._read(row, found, shard, reader, writer)
+                        yield from self._read(row, found, shard, reader, store, writer)
 
     def _find(self, row: CheckedRow) -> Iterator[FoundSlice | beam.pvalue.TaggedOutput]:
         """The slices that a row names, or what becomes of the row where they cannot be told."""
@@ -122,6 +130,8 @@ class ReadShard(beam.DoFn):
                 yield to_quarantine(slice_id, member, error.reason, error.detail, found.frame)
         except UnusableSliceError as error:
             yield to_quarantine(path, path, error.reason, error.detail)
+        except NoDecoderError:
+            raise
         # A damaged file must never stop a run, whatever its decoder makes of it.
         except Exception as error:
             yield to_quarantine(path, path, Reason.UNREADABLE, _damaged(path, error))
@@ -146,7 +156,13 @@ class ReadShard(beam.DoFn):
         return resolved
 
     def _read(
-        self, row: CheckedRow, found: FoundSlice, shard: int, reader: SliceReader, writer: Any
+        self,
+        row: CheckedRow,
+        found: FoundSlice,
+        shard: int,
+        reader: SliceReader,
+        store: FingerprintWriter,
+        writer: Any,
     ) -> Iterator[Any]:
         slice_id, path = _member(row, found)
         try:
@@ -155,12 +171,12 @@ class ReadShard(beam.DoFn):
             statistics = slice_statistics(reading.stored_slice)
             self._refuse_little_lung(statistics, path)
             record = self._record(row, slice_id, path, found.frame, shard, reading, statistics)
-            seen = FingerprintedSlice(
-                slice_id, reading.file.series, fingerprint(reading.stored_slice)
-            )
+            seen = fingerprint(reading.stored_slice)
         except UnusableSliceError as error:
             yield to_quarantine(slice_id, path, error.reason, error.detail, found.frame)
             return
+        except NoDecoderError:
+            raise
         except Exception as error:  # as above
             detail = _damaged(path, error)
             yield to_quarantine(slice_id, path, Reason.UNREADABLE, detail, found.frame)
@@ -172,7 +188,10 @@ class ReadShard(beam.DoFn):
             writer.write(slice_id.encode())
             writer.write(example.SerializeToString())
         yield record
-        yield beam.pvalue.TaggedOutput(FINGERPRINTS, seen)
+        place = store.add(slice_id, seen)
+        yield beam.pvalue.TaggedOutput(
+            FINGERPRINTS, FingerprintedSlice(slice_id, reading.file.series, seen, place)
+        )
 
     def _refuse_little_lung(self, statistics: dict[str, float], path: str) -> None:
         share, least = statistics[LUNG_FRACTION], self._settings.min_lung_fraction
@@ -207,7 +226,7 @@ class ReadShard(beam.DoFn):
             split=row.cells.split,
             patient_id=patient_id,
             patient_digest=digest,
-            facts=_facts_to_list(row, reading, statistics) if self._with_facts else None,
+            facts=_facts_to_list(row, reading, statistics) if not self._with_examples else None,
         )
 
 

@@ -12,9 +12,13 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from pydicom.datadict import DicomDictionary
+from pydicom.dataelem import RawDataElement
 from pydicom.pixels import apply_modality_lut
+from pydicom.tag import BaseTag
 
 from transform.phantom import write_cohort
+from transform.reading import dicom_tags
 
 # The architecture is not the point here, and neither is being right.
 TINY = """
@@ -99,6 +103,44 @@ def as_png_under_window(dicom: Path, png: Path) -> None:
     Image.fromarray(np.round(grey).astype(np.uint8)).save(png)
 
 
+SECRET = "JANEDOE1965"
+TEXT_VRS = (
+    "AE",
+    "AS",
+    "CS",
+    "DA",
+    "DS",
+    "DT",
+    "IS",
+    "LO",
+    "LT",
+    "PN",
+    "SH",
+    "ST",
+    "TM",
+    "UC",
+    "UT",
+)
+
+
+def plant_secrets(path: Path) -> None:
+    """Write a name into every text element of a DICOM file that reading it does not need."""
+    dataset = pydicom.dcmread(path)
+    text = SECRET.encode() + b" "
+    for number, (vr, *_) in DicomDictionary.items():
+        tag = BaseTag(number)
+        if vr in TEXT_VRS and number not in dicom_tags.DATA_SET and 0x0008 <= tag.group < 0x7FE0:
+            dataset._dict[tag] = RawDataElement(tag, vr, len(text), text, 0, False, True)
+    dataset.PatientID = SECRET
+    dataset.save_as(path)
+
+
+@pytest.fixture(scope="session")
+def secret():
+    """What stands in every text element of the cohort's DICOM files."""
+    return SECRET
+
+
 @pytest.fixture(scope="session")
 def mixed_manifest(tmp_path_factory):
     """DICOM and PNG slices of 48 synthetic patients, and rows that cannot be used."""
@@ -111,6 +153,14 @@ def mixed_manifest(tmp_path_factory):
             png = row["path"].replace(".dcm", ".png")
             as_png_under_window(folder / row["path"], folder / png)
             row["path"] = png
+        else:
+            plant_secrets(folder / row["path"])
+    odd = pydicom.dcmread(folder / rows[1]["path"])
+    odd._dict[BaseTag(0x00080060)] = RawDataElement(
+        BaseTag(0x00080060), "CS", 12, b"JANEDOE1965 ", 0, False, True
+    )
+    odd.save_as(folder / "odd.dcm")
+    rows.append({**rows[1], "path": "odd.dcm"})
     (folder / "broken.dcm").write_bytes((folder / rows[1]["path"]).read_bytes()[:2000])
     rows.append({**rows[1], "path": "broken.dcm"})
     rows.append({**rows[1], "path": "missing.dcm"})

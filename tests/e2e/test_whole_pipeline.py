@@ -1,14 +1,17 @@
 """What a user relies on of a whole run, through the command line."""
 
 import csv
+import gzip
 import json
 import re
+import stat
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn import metrics
 
+from components.ct_example_gen.patient_ids import load_key, pseudonym
 from transform import prediction, preprocessing
 
 pytestmark = pytest.mark.e2e
@@ -40,10 +43,35 @@ def test_every_row_is_an_example_or_in_quarantine(first_run):
     with first_run.manifest.open() as file:
         rows = len(list(csv.DictReader(file)))
     accepted = sum(sum(by_class.values()) for by_class in counts["examples"].values())
-    assert counts["quarantined"] == {"missing_file": 1, "unreadable": 1}
-    assert accepted + 2 == rows
+    assert counts["quarantined"] == {"missing_file": 1, "not_ct": 1, "unreadable": 1}
+    assert accepted + 3 == rows
     lines = (first_run.workdir / "quarantine.jsonl").read_text().splitlines()
-    assert {json.loads(line)["path"] for line in lines} == {"broken.dcm", "missing.dcm"}
+    assert {json.loads(line)["path"] for line in lines} == {
+        "broken.dcm",
+        "missing.dcm",
+        "odd.dcm",
+    }
+
+
+def test_nothing_that_a_header_says_of_a_person_is_anywhere_in_the_run(first_run, secret):
+    files = [path for path in first_run.workdir.rglob("*") if path.is_file()]
+    assert len(files) > 50
+    for path in files:
+        content = path.read_bytes()
+        if path.suffix == ".gz" and content:
+            content = gzip.decompress(content)
+        assert secret.encode() not in content, path
+        assert b"JANEDOE" not in content, path
+    assert secret not in first_run.done.out + first_run.done.err
+
+
+def test_patients_are_keyed_hashes_and_the_key_stays_with_its_owner(first_run):
+    key = first_run.workdir / "patient.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    with first_run.manifest.open() as file:
+        known = {row["patient_id"] for row in csv.DictReader(file)}
+    hashed = {pseudonym(one, load_key(str(key))) for one in known}
+    assert {one["patient_id"] for one in first_run.predictions()} <= hashed
 
 
 def test_the_figures_are_those_of_the_predictions(first_run):

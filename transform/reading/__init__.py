@@ -4,11 +4,17 @@ from transform.reading.found_slice import FileFacts, FoundSlice, ReadingSettings
 from transform.reading.slice_pick import SlicePick, parse_slice_pick
 from transform.reading.slice_reader import SliceReader, read_slice
 from transform.reading.slice_source import find_slices
-from transform.reading.unusable import Reason, UnusableSeriesError, UnusableSliceError
+from transform.reading.unusable import (
+    NoDecoderError,
+    Reason,
+    UnusableSeriesError,
+    UnusableSliceError,
+)
 
 __all__ = [
     "FileFacts",
     "FoundSlice",
+    "NoDecoderError",
     "ReadingSettings",
     "Reason",
     "SlicePick",

@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from transform.reading.unusable import NoDecoderError
+
 _SCRIPT = Path(__file__).with_name("isolated_decoder_process.py")
 
 # The decoding process gives up by itself long before; this is for one that was stopped.
@@ -144,7 +146,7 @@ class DecoderPool:
 
         Raises:
           UndecodableError: the codestream cannot be decoded.
-          RuntimeError: no decoding process can be started.
+          NoDecoderError: no decoding process can be started.
         """
         with self._free:
             # The second try is for a waiting process that somebody ended.
@@ -164,7 +166,7 @@ class DecoderPool:
                     raise
                 self._idle.append(process)
                 return frame
-        raise RuntimeError(
+        raise NoDecoderError(
             f"the process that decodes compressed pixels ({self._script}) does not run"
         )
 

@@ -19,7 +19,12 @@ from transform.reading.found_slice import FoundSlice
 from transform.reading.nifti import NiftiVolume
 from transform.reading.slice_file import FileKind, file_kind, read_head
 from transform.reading.slice_pick import SlicePick
-from transform.reading.unusable import Reason, UnusableSeriesError, UnusableSliceError
+from transform.reading.unusable import (
+    NoDecoderError,
+    Reason,
+    UnusableSeriesError,
+    UnusableSliceError,
+)
 
 # The index of a DICOM file set (PS3.10 section 8.6): it names files and holds no slice.
 _DICOM_INDEX = "DICOMDIR"
@@ -49,7 +54,7 @@ def find_slices(path: Path, pick: SlicePick) -> list[FoundSlice]:
     """
     try:
         return _find(path, pick)
-    except UnusableSliceError:
+    except (UnusableSliceError, NoDecoderError):
         raise
     # A folder that cannot be listed, or a file that went away in between.
     except OSError as error:

@@ -74,3 +74,7 @@ class UnusableSeriesError(UnusableSliceError):
     def __init__(self, reason: Reason, detail: str, members: Sequence[FoundSlice]):
         super().__init__(reason, detail)
         self.members = tuple(members)
+
+
+class NoDecoderError(RuntimeError):
+    """Compressed pixels cannot be decoded on this machine at all; no slice is to blame for it."""

@@ -26,8 +26,12 @@ _SCALE_UNDERWAY = (0.8, 1.25)
 _SHIFT_UNDERWAY = 0.15
 # A step this small (pixels at the rim) ends a level.
 _SETTLED = 0.02
-# Correlation after the coarse level below which two pictures are not the same.
-_COARSE_CORRELATION = 0.6
+# Correlation after a step of the coarse level, and before any of the fine one, below which two
+# pictures are not the same. Those that are have 0.947 and 0.95 at least (COVID-CT, cropped by 3 %
+# on all sides; half a step into it), and most that are not end here, before the costly part.
+_LEAST_CORRELATION = 0.93
+# The same before the first step, where crops still show: 0.882 at least.
+_UNALIGNED_CORRELATION = 0.8
 # Pixels at the rim whose blur the picture's border cut off.
 _RIM = 2
 
@@ -158,17 +162,16 @@ def align(fixed: np.ndarray, moving: np.ndarray) -> Alignment | None:
         target = target - blur(target, _BACKGROUND)
         image = image - blur(image, _BACKGROUND)
         parts = (image, np.gradient(image, axis=0), np.gradient(image, axis=1))
-        correlation = 0.0
-        for _ in range(steps):
+        for step in range(steps):
             correlation, moved = _step(target, parts, axes)
-            if not correlation or any(
+            # Nothing is laid over anything yet before the first step of all.
+            begun = step > 0 or not sigma
+            if correlation < (_LEAST_CORRELATION if begun else _UNALIGNED_CORRELATION) or any(
                 axis.strayed(_SCALE_UNDERWAY, _SHIFT_UNDERWAY) for axis in axes
             ):
                 return None
             if moved < _SETTLED:
                 break
-        if correlation < _COARSE_CORRELATION:
-            return None
     down, across = axes
     if any(axis.strayed(_SCALE, _SHIFT) for axis in axes):
         return None

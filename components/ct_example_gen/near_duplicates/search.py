@@ -2,7 +2,7 @@
 
 Slices with the very same fingerprint are paired first and go on as one or two of them. The rest
 meets in the buckets of `hash_keys`, `bucket` picks the pairs that are worth a look, and `misfit`
-looks. Only the last step sees thumbnails, and of each candidate pair one moves.
+looks. Only the last step sees thumbnails, which it fetches from a `fingerprint_store`.
 """
 
 from __future__ import annotations
@@ -17,20 +17,18 @@ import apache_beam as beam
 
 from components.ct_example_gen.near_duplicates.bucket import BucketEntry, close_pairs
 from components.ct_example_gen.near_duplicates.fingerprint import Fingerprint, hash_likeness
+from components.ct_example_gen.near_duplicates.fingerprint_store import FingerprintReader, file_of
 from components.ct_example_gen.near_duplicates.hash_keys import KEY_BYTES, bucket_keys
 from components.ct_example_gen.near_duplicates.misfit import SAME_PICTURE, misfit
 
 # Likeness of two hashes below which their thumbnails are not compared. One picture and its crop by
-# 3 % on several sides, its tone changed too, have at least 0.89.
-_LEAST_LIKENESS = 0.85
+# 3 % on several sides, its tone changed too, have at least 0.90 (COVID-CT).
+_LEAST_LIKENESS = 0.89
 
 # The table and eight bits of the key: a thousand shelves to share out among workers.
 _SHELF_BYTES = 2
 
 _NO_SERIES = bytes(8)
-
-_PRINT = "print"
-_PARTNERS = "partners"
 
 _SINGLE = "single"
 _PAIRS = "pairs"
@@ -42,14 +40,16 @@ class FingerprintedSlice:
 
     Attributes:
       id: of the slice, unique in the search.
-      series: of the slice; two slices of one series are different by construction and never a
-        pair. Empty where unknown, which rules nothing out.
+      series: of the slice; two slices of one series are different by construction and no pair,
+        unless they are equal. Empty where unknown, which rules nothing out.
       fingerprint: of its pixels.
+      place: where the fingerprint is stored.
     """
 
     id: str
     series: str
     fingerprint: Fingerprint
+    place: bytes
 
 
 class _Member(typing.NamedTuple):
@@ -59,11 +59,7 @@ class _Member(typing.NamedTuple):
     series: str
     hash: bytes
     keys: bytes
-
-
-def _name(slice_id: str) -> bytes:
-    """Twelve bytes for an id of any length: two of 10**9 ids meet with a chance of 10**-11."""
-    return hashlib.blake2b(slice_id.encode(), digest_size=12).digest()
+    place: bytes
 
 
 def _series_name(series: str) -> bytes:
@@ -76,30 +72,25 @@ def _by_exact_fingerprint(one: FingerprintedSlice) -> tuple[bytes, _Member]:
     whole = one.fingerprint.hash + one.fingerprint.thumbnail
     digest = hashlib.blake2b(whole, digest_size=16).digest()
     keys = b"".join(bucket_keys(one.fingerprint.thumbnail))
-    return digest, _Member(one.id, one.series, one.fingerprint.hash, keys)
+    return digest, _Member(one.id, one.series, one.fingerprint.hash, keys, one.place)
 
 
 def _pair_exact(
     digest_and_members: tuple[bytes, Iterable[_Member]],
 ) -> Iterator[_Member | beam.pvalue.TaggedOutput]:
-    """Pair the slices of one fingerprint in a line, and pass on who stands for them."""
+    """Pair the slices of one fingerprint with the first of them, and pass on who stands for all.
+
+    Within a series too: no two slices of a patient are equal to the last grey level, but a file
+    and its copy are, and the copy carries the series of its original.
+    """
     first, *others = sorted(digest_and_members[1])
     yield first
-    # Who is paired with the slices of the first one's series.
-    second = next((one for one in others if _may_pair(first, one)), None)
-    if second is None:
-        # Different by construction, each to be searched for itself.
-        yield from others
-        return
-    if second.series != first.series:
+    # The search finds nothing within a series, so that one of another series stands for all too.
+    second = next((one for one in others if one.series != first.series), None)
+    if second is not None:
         yield second
     for one in others:
-        partner = first if _may_pair(first, one) else second
-        yield beam.pvalue.TaggedOutput(_PAIRS, (min(one.id, partner.id), max(one.id, partner.id)))
-
-
-def _may_pair(one: _Member, other: _Member) -> bool:
-    return one.id != other.id and (not one.series or one.series != other.series)
+        yield beam.pvalue.TaggedOutput(_PAIRS, (first.id, one.id))
 
 
 def _into_buckets(member: _Member) -> Iterator[tuple[bytes, bytes]]:
@@ -108,7 +99,7 @@ def _into_buckets(member: _Member) -> Iterator[tuple[bytes, bytes]]:
     A runner that keeps groups in memory pays more for a key than for an entry, and most buckets
     hold one slice.
     """
-    entry = BucketEntry.of(_name(member.id), _series_name(member.series), member.hash).pack()
+    entry = BucketEntry.of(member.place, _series_name(member.series), member.hash).pack()
     for start in range(0, len(member.keys), KEY_BYTES):
         key = member.keys[start : start + KEY_BYTES]
         yield key[:_SHELF_BYTES], key[_SHELF_BYTES:] + entry
@@ -121,42 +112,34 @@ def _pairs_of_shelf(shelf_and_entries: tuple[bytes, Iterable[bytes]]) -> Iterato
         yield from close_pairs(shelf[0], [entry[rest:] for entry in bucket])
 
 
-_Print = tuple[str, bytes, bytes]
-
-
-def _with_print(one: FingerprintedSlice) -> tuple[bytes, _Print]:
-    return _name(one.id), (one.id, one.fingerprint.hash, one.fingerprint.thumbnail)
-
-
-def _send_to_partners(
-    name_and_parts: tuple[bytes, dict[str, Iterable]],
-) -> Iterator[tuple[bytes, _Print]]:
-    """Send a slice's fingerprint to those it is to be compared with, once to each."""
-    _, parts = name_and_parts
-    partners = set(parts[_PARTNERS])
-    for fingerprint in parts[_PRINT]:
-        for partner in sorted(partners):
-            yield partner, fingerprint
-
-
-def _same_picture(one: _Print, other: _Print, most_misfit: float) -> bool:
-    (_, first_hash, first_thumbnail), (_, second_hash, second_thumbnail) = sorted((one, other))
+def _same_picture(one: Fingerprint, other: Fingerprint, most_misfit: float) -> bool:
     return (
-        hash_likeness(first_hash, second_hash) >= _LEAST_LIKENESS
+        hash_likeness(one.hash, other.hash) >= _LEAST_LIKENESS
         # Equal fingerprints are paired already.
-        and first_thumbnail != second_thumbnail
-        and misfit(first_thumbnail, second_thumbnail) <= most_misfit
+        and one.thumbnail != other.thumbnail
+        # In one order, whatever the order of the places.
+        and misfit(*sorted((one.thumbnail, other.thumbnail))) <= most_misfit
     )
 
 
-def _verify(
-    name_and_parts: tuple[bytes, dict[str, Iterable]], most_misfit: float
-) -> Iterator[tuple[str, str]]:
-    _, parts = name_and_parts
-    for here in parts[_PRINT]:
-        for there in parts[_PARTNERS]:
-            if _same_picture(here, there, most_misfit):
-                yield min(here[0], there[0]), max(here[0], there[0])
+class _Verify(beam.DoFn):
+    """Look at candidate pairs, grouped by the file of the first."""
+
+    def __init__(self, store: str, most_misfit: float):
+        self._store = store
+        self._most_misfit = most_misfit
+
+    def process(
+        self, file_and_pairs: tuple[bytes, Iterable[tuple[bytes, bytes]]]
+    ) -> Iterator[tuple[str, str]]:
+        reader = FingerprintReader(self._store)
+        _, pairs = file_and_pairs
+        # By the second place, so that each file is opened once; the same pair may come from
+        # several buckets.
+        for second, first in sorted({(second, first) for first, second in pairs}):
+            (one_id, one), (other_id, other) = reader.fetch(first), reader.fetch(second)
+            if _same_picture(one, other, self._most_misfit):
+                yield min(one_id, other_id), max(one_id, other_id)
 
 
 class FindNearDuplicates(beam.PTransform):
@@ -169,13 +152,15 @@ class FindNearDuplicates(beam.PTransform):
     The cost is linear in the number of slices, however many of them are alike.
     """
 
-    def __init__(self, most_misfit: float = SAME_PICTURE):
-        """Set how much two slices may differ.
+    def __init__(self, store: str, most_misfit: float = SAME_PICTURE):
+        """Say where the fingerprints are, and how much two slices may differ.
 
         Args:
+          store: folder of a `fingerprint_store` with all fingerprints of the search.
           most_misfit: greatest `misfit` of a pair.
         """
         super().__init__()
+        self._store = store
         self._most_misfit = most_misfit
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
@@ -195,15 +180,10 @@ class FindNearDuplicates(beam.PTransform):
             | "GroupByShelf" >> beam.GroupByKey()
             | "ClosePairs" >> beam.FlatMap(_pairs_of_shelf)
         )
-        prints = shown | "KeyPrints" >> beam.Map(_with_print)
-        sent = (
-            {_PRINT: prints, _PARTNERS: candidates}
-            | "JoinFirst" >> beam.CoGroupByKey()
-            | "SendToPartners" >> beam.FlatMap(_send_to_partners)
-        )
         verified = (
-            {_PRINT: prints, _PARTNERS: sent}
-            | "JoinSecond" >> beam.CoGroupByKey()
-            | "Verify" >> beam.FlatMap(_verify, self._most_misfit)
+            candidates
+            | "KeyByFile" >> beam.WithKeys(lambda pair: file_of(pair[0]))
+            | "GroupByStoreFile" >> beam.GroupByKey()
+            | "Verify" >> beam.ParDo(_Verify(self._store, self._most_misfit))
         )
         return [exact[_PAIRS], verified] | "AllPairs" >> beam.Flatten()

@@ -161,6 +161,7 @@ def read_and_group(manifest, output, **settings):
             job.IngestInput(manifests, job.count_shards(facts), split_by),
             key=None,
             findings_uri=str(output),
+            temporary_uri=str(output / "temporary"),
             examples_uri=None,
         )
     lines = (output / ACCEPTED_FILE).read_text().splitlines()

@@ -14,6 +14,7 @@ from components.ct_example_gen.near_duplicates import (
     FingerprintedSlice,
     fingerprint,
 )
+from components.ct_example_gen.near_duplicates.fingerprint_store import FingerprintWriter
 from transform.ct_example import StoredSlice
 from transform.phantom import draw_patient, render_slice
 
@@ -148,15 +149,17 @@ def search(tmp_path_factory):
     result = tmp_path_factory.mktemp("pairs") / "pairs.json"
 
     def run(slices, **settings):
-        elements = [
-            FingerprintedSlice(name, *(one if isinstance(one, tuple) else ("", one)))
-            for name, one in slices.items()
-        ]
+        store = str(tmp_path_factory.mktemp("store"))
+        both = {n: one if isinstance(one, tuple) else ("", one) for n, one in slices.items()}
+        # In the order of the names, as an ingestion reads, whatever the order of the elements.
+        with FingerprintWriter(store, shard=0) as writer:
+            places = {name: writer.add(name, both[name][1]) for name in sorted(both)}
+        elements = [FingerprintedSlice(name, *both[name], places[name]) for name in both]
         with beam.Pipeline(argv=["--runner=FnApiRunner", "--direct_num_workers=1"]) as pipeline:
             _ = (
                 pipeline
                 | beam.Create(elements, reshuffle=False)
-                | FindNearDuplicates(**settings)
+                | FindNearDuplicates(store, **settings)
                 | beam.combiners.ToList()
                 | beam.Map(lambda pairs: result.write_text(json.dumps(pairs)))
             )

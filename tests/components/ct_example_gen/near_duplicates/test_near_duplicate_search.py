@@ -46,10 +46,14 @@ def test_neighbouring_slices_at_eight_millimetres_are_no_pairs(print_of_hu, sear
     assert search(series) == []
 
 
-def test_slices_of_one_series_are_no_pair_even_where_they_are_equal(chests, print_of_hu, search):
+def test_slices_of_one_series_are_a_pair_only_where_one_is_a_copy(
+    chests, show, change_lightly, print_of_hu, print_of_picture, search
+):
     one = print_of_hu(chests[0])
-    assert search({"a": ("series", one), "b": ("series", one)}) == []
-    assert search({"a": ("series", one), "b": ("other", one)}) == [("a", "b")]
+    assert search({"a": ("series", one), "b": ("series", one)}) == [("a", "b")]
+    alike = print_of_picture(change_lightly(show(chests[0]), 400))
+    assert search({"a": ("series", one), "b": ("series", alike)}) == []
+    assert search({"a": ("series", one), "b": ("other", alike)}) == [("a", "b")]
 
 
 def test_copies_of_a_series_are_found_slice_by_slice(
@@ -69,7 +73,6 @@ def test_equal_slices_of_two_series_are_joined_across_them(chests, print_of_hu, 
     slices = {"a": ("s", one), "b": ("s", one), "c": ("t", one), "d": ("t", one), "e": one}
     pairs = search(slices)
     assert len(pairs) == len(set(pairs))
-    assert not {("a", "b"), ("c", "d")} & set(pairs)
     assert list(Clusters(pairs).groups()) == [["a", "b", "c", "d", "e"]]
 
 
@@ -128,5 +131,5 @@ def test_many_copies_that_are_not_quite_equal_cost_a_bounded_number_of_compariso
     assert len(copies) > 120
     pairs = search(copies)
     assert len(next(Clusters(pairs).groups())) == len(copies)
-    # A ninth of all pairs; most buckets hold the same copies in the same order.
+    # All pairs would be eight times as many; most buckets hold the same copies in one order.
     assert len(log.read_text()) <= 8 * len(copies) < len(copies) ** 2 / 15
