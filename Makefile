@@ -33,8 +33,8 @@ test: setup  ## all tests
 	@$(BIN)/python -m pytest
 
 .PHONY: unit
-unit: setup  ## the fast tests alone
-	@$(BIN)/python -m pytest -m "not e2e"
+unit: setup  ## the fast tests alone, on two cores
+	@$(BIN)/python -m pytest -m "not e2e and not slow" -n 2
 
 .PHONY: lint
 lint: setup  ## ruff and mypy

@@ -36,6 +36,7 @@ def test_the_sdist_holds_every_source_file_and_its_data(unpacked):
                 assert (unpacked / file.relative_to(ROOT)).exists(), file
 
 
+@pytest.mark.slow
 def test_a_worker_can_import_what_the_sdist_holds(unpacked):
     code = (
         "import components.ct_example_gen.ingestion as module, transform.preprocessing, "

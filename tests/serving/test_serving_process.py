@@ -39,6 +39,7 @@ def processes(server, model_dir, tmp_path_factory):
         process.communicate()
 
 
+@pytest.mark.slow
 def test_a_process_says_in_one_line_that_it_serves_and_drains_on_sigterm(processes, picture):
     process = processes["good"]
     line = process.stdout.readline()

@@ -116,6 +116,7 @@ def test_without_a_warm_up_the_rate_begins_at_its_peak():
     assert [float(rate(step)) for step in range(3)] == pytest.approx([1.0, 0.5, 0.0], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(study):
     settings = {"epochs": 2, "optimizer": "adamw", "schedule": "cosine"}
     first, second = (fit_tiny(study, **settings) for _ in range(2))

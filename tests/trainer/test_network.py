@@ -49,6 +49,7 @@ def test_the_backbone_sees_grey_levels_whatever_was_subtracted(centre):
     np.testing.assert_allclose(seen, np.repeat(grey, 3, axis=-1), atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_a_pretrained_backbone_sees_what_it_saw_in_pretraining(shared_weights):
     network = build_network(B3, resolve_weights(str(shared_weights)))
@@ -62,6 +63,7 @@ def test_a_pretrained_backbone_sees_what_it_saw_in_pretraining(shared_weights):
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_keras_s_own_file_gives_what_keras_builds_with_imagenet(shared_weights, monkeypatch):
     """The file stands in for Keras's own, which has the same layout."""
@@ -145,6 +147,7 @@ def test_batch_norm_momentum_sets_how_fast_the_averages_follow():
     )
 
 
+@pytest.mark.slow
 def test_the_paper_s_head_pools_4_by_4_then_flattens_to_a_dense_layer():
     network = build_network(dataclasses.replace(B3, head="paper", image_size=224), RANDOM)
     shapes = {type(layer).__name__: layer.output_shape for layer in network.model.layers[-4:]}

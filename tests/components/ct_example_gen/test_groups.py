@@ -95,6 +95,7 @@ class Sets:
         self.parent[self.find(one)] = self.find(other)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=5,
     deadline=None,

@@ -78,6 +78,7 @@ def test_examples_and_quarantine_hold_the_hash_and_not_the_id(study, sound_rows,
     assert not any(b"Secret" in record for records in hashed.records.values() for record in records)
 
 
+@pytest.mark.slow
 def test_the_split_by_hash_does_not_depend_on_the_key(study, ingest, tmp_path):
     rows = [
         {"path": f"{label}-{number}.png", "label": str(label), "patient_id": f"{label}-{number}"}

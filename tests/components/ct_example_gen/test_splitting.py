@@ -96,6 +96,7 @@ def test_ingestion_by_hash_never_puts_a_patient_into_two_splits(study, ingest, s
         assert found["split"] == hashed_split(patient, path, SplitShares(0.5, 0.25, 0.25))
 
 
+@pytest.mark.slow
 def test_the_split_of_a_patient_does_not_depend_on_the_other_rows(study, ingest):
     rows = random_rows(1, patients=24, with_split=False)
     of_all = ingest(study.write(rows)).splits_of_patients()
@@ -105,6 +106,7 @@ def test_the_split_of_a_patient_does_not_depend_on_the_other_rows(study, ingest)
     assert all(of_all[patient] == splits for patient, splits in some.items())
 
 
+@pytest.mark.slow
 @settings(
     max_examples=3,
     deadline=None,
@@ -121,6 +123,7 @@ def test_a_manifest_that_puts_patients_on_both_sides_stops_the_run(study, ingest
     assert "set ingest.on_leak to" in str(caught.value)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=3,
     deadline=None,

@@ -132,6 +132,7 @@ def test_a_slice_has_as_many_opacities_of_the_size_its_severity_says():
         assert counts == set(range(least, most + 1))
 
 
+@pytest.mark.slow
 def test_severe_disease_takes_more_lung_than_mild():
     share = {}
     for severity in SEVERITIES:

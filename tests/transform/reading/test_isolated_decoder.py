@@ -70,6 +70,7 @@ def gone_soon(pid):
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("harm", "killed"), [(b"crash", True), (b"spin", True), (b"eat", False)])
 def test_after_a_crash_a_hang_or_too_much_memory_the_next_slice_is_decoded(pool, harm, killed):
     for _ in range(3):
@@ -162,6 +163,7 @@ def test_the_decoding_process_loads_no_tensorflow(pool):
     assert pool.decode({}, b"modules").tolist() == [0]
 
 
+@pytest.mark.slow
 def test_the_decoding_process_ends_with_the_one_that_started_it(tmp_path):
     script = tmp_path / "harmed.py"
     script.write_text(HARMED)

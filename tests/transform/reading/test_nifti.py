@@ -440,6 +440,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 def test_a_decompression_bomb_does_not_take_the_memory(tmp_path):
     header = nibabel.Nifti1Header()
     header.set_data_shape((512, 512, 512))
