@@ -134,7 +134,7 @@ def _ingest(manifest: Path, out: Path, beam_args: list[str]) -> dict[str, float]
             pipeline,
             settings,
             IngestInput(manifests, count_shards(facts), SplitBy.HASH),
-            key=b"0" * 32,
+            key_reference=None,
             findings_uri=str(out / "findings"),
             temporary_uri=str(out / "temporary"),
             examples_uri=str(out / "examples"),

@@ -310,7 +310,7 @@ def inspect_command(
         )
         page = write_page(findings, out)
     if as_json:
-        _print_json({**to_json(findings), "page": str(page)})
+        _print_json({**to_json(findings), "would_stop": inspected.would_stop, "page": str(page)})
         return
     print_inspection(findings, Console())
     typer.echo(f"page  {page}")

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    model_validator,
+)
 
 from transform.errors import ConfigError
 
@@ -22,6 +30,21 @@ class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values are not coerced."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def _checked_span(value: Any) -> str:
+    """A choice of spans; YAML reads `span: 7` as a number."""
+    text = str(value) if not isinstance(value, bool) else ""
+    if not re.fullmatch(r"newest|\d+|last:[1-9]\d*", text, re.ASCII):
+        raise ValueError(f"{value!r} must be newest, the number of a span, or last:K")
+    return text
+
+
+def _checked_slices(value: Any) -> str:
+    """A choice of a volume's slices."""
+    if not re.fullmatch(r"all|(every|middle):[1-9]\d*", str(value), re.ASCII):
+        raise ValueError(f"{value!r} must be all, every:N or middle:N")
+    return str(value)
 
 
 class HounsfieldConfig(Section):
@@ -43,15 +66,13 @@ class IngestConfig(Section):
 
     max_quarantined: Fraction = Field(0.1, description="largest share of slices quarantined")
     root: str | None = Field(None, description="folder outside of which no file is read")
-    span: str = Field(
+    span: Annotated[str, BeforeValidator(_checked_span)] = Field(
         "newest",
-        pattern=r"^(newest|\d+|last:[1-9]\d*)$",
         description="where the data is a folder of span-N/manifest.csv: newest, a number, or "
         "last:K for a rolling window",
     )
-    slices: str = Field(
+    slices: Annotated[str, BeforeValidator(_checked_slices)] = Field(
         "all",
-        pattern=r"^(all|(every|middle):[1-9]\d*)$",
         description="which slices a folder or volume gives: all, every:N or middle:N",
     )
     min_lung_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
-from components.ct_example_gen.patient_ids import ENVIRONMENT, key_fingerprint, load_key
+from components.ct_example_gen.patient_ids import ENVIRONMENT, key_fingerprint, load_key, make_key
 from components.ct_example_gen.settings import IngestSettings
 from components.ct_example_gen.splitting import SplitShares
 from pipeline.config import RunConfig
@@ -14,24 +13,46 @@ from pipeline.config import RunConfig
 KEY_VARIABLE = "CTNET_PATIENT_KEY"
 
 
-def ingest_settings(
-    config: RunConfig, own_key: Path | str, environment: Mapping[str, str] = os.environ
-) -> IngestSettings:
-    """What an ingestion is told.
+def ingest_settings(config: RunConfig, own_key: Path) -> IngestSettings:
+    """What an ingestion on this machine is told.
 
     Args:
       config: checked.
-      own_key: the file of the run's own key, for when the user gives none.
-      environment: of the process.
+      own_key: the file of the run's own key, for when the user gives none; made where missing.
+
+    Raises:
+      ConfigError: the key that the user gave is not there, or none can be made.
     """
     ingest = config.ingest
-    key = str(Path(ingest.patient_key).resolve()) if ingest.patient_key else None
-    if key is None:
-        key = f"{ENVIRONMENT}{KEY_VARIABLE}" if environment.get(KEY_VARIABLE) else str(own_key)
+    key = str(own_key)
+    if ingest.patient_key:
+        key = str(Path(ingest.patient_key).resolve())
+    elif os.environ.get(KEY_VARIABLE):
+        key = f"{ENVIRONMENT}{KEY_VARIABLE}"
+    elif ingest.patient_ids == "hash":
+        make_key(own_key)
+    if ingest.patient_ids == "hash":
+        load_key(key)
+    root = str(Path(ingest.root).resolve()) if ingest.root else None
+    return _settings(config, key, root)
+
+
+def cluster_ingest_settings(config: RunConfig, own_key: str) -> IngestSettings:
+    """What an ingestion on a cluster is told: places as the steps see them, not this machine.
+
+    Args:
+      config: checked.
+      own_key: the file of the key, for when the user gives none; on a volume that steps mount.
+    """
+    return _settings(config, config.ingest.patient_key or own_key, config.ingest.root)
+
+
+def _settings(config: RunConfig, key: str, root: str | None) -> IngestSettings:
+    ingest = config.ingest
     return IngestSettings(
         window=config.hounsfield.window,
         split=SplitShares(**config.split.model_dump()),
-        root=str(Path(ingest.root).resolve()) if ingest.root else None,
+        root=root,
         on_leak=ingest.on_leak,
         on_marks=ingest.on_marks,
         on_conflict=ingest.on_conflict,
@@ -44,9 +65,9 @@ def ingest_settings(
 
 
 def key_of(settings: IngestSettings) -> str:
-    """A fingerprint of the key of the patient ids, which is made where it is missing.
+    """A fingerprint of the key of the patient ids, empty where ids are kept.
 
     Raises:
-      ConfigError: there is none, and none can be made.
+      ConfigError: there is no key.
     """
     return key_fingerprint(load_key(settings.patient_key)) if settings.patient_key else ""

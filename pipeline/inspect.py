@@ -13,7 +13,6 @@ from components.ct_example_gen.findings import LEAKS_FILE
 from components.ct_example_gen.ingestion import IngestInput, count_shards, ingest
 from components.ct_example_gen.manifest import ManifestFacts, ManifestRow, survey_manifests
 from components.ct_example_gen.outcome import check_outcome, read_outcome
-from components.ct_example_gen.patient_ids import load_key
 from components.ct_example_gen.settings import REPORT, STOP, SplitBy
 from components.ct_example_gen.spans import ManifestFile, list_spans, resolve_manifests
 from pipeline.config import RunConfig
@@ -39,11 +38,16 @@ class Inspected:
     would_stop: str | None
 
 
-def _files_below(folder: Path) -> Iterator[ManifestRow]:
-    """A row for every file below a folder, in order; hidden ones and DICOMDIR are left out."""
+def _files_below(folder: Path, out: Path) -> Iterator[ManifestRow]:
+    """A row for every file below a folder, in order.
+
+    Hidden files, DICOMDIR and what an earlier inspection left in `out` are left out.
+    """
     number = 0
     for where, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and Path(where, name) != out
+        )
         for name in sorted(files):
             if name.startswith(".") or name.upper() == "DICOMDIR":
                 continue
@@ -51,7 +55,8 @@ def _files_below(folder: Path) -> Iterator[ManifestRow]:
             file = Path(where) / name
             yield ManifestRow(
                 number=number,
-                path=str(file.relative_to(folder)),
+                # A name of a file need not be text, but what is written of it is.
+                path=os.fsencode(file.relative_to(folder)).decode(errors="backslashreplace"),
                 file=str(file),
                 label="",
                 patient_id="",
@@ -68,9 +73,9 @@ def _survey_rows(rows: list[ManifestRow]) -> ManifestFacts:
     return ManifestFacts(len(rows), 0, size, fingerprint="")
 
 
-def _input(data: Path, config: RunConfig) -> tuple[IngestInput, ManifestFacts, Path]:
+def _input(data: Path, config: RunConfig, out: Path) -> tuple[IngestInput, ManifestFacts, Path]:
     if data.is_dir() and not list_spans(data):
-        rows = list(_files_below(data))
+        rows = list(_files_below(data, out))
         if not rows:
             raise BadDataError(f"{data}: the folder holds no file, so there is nothing to inspect")
         facts = _survey_rows(rows)
@@ -99,23 +104,24 @@ def inspect(data: Path, config: RunConfig, out: Path) -> Inspected:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     data = data.resolve()
-    source, facts, base = _input(data, config)
+    source, facts, base = _input(data, config, out.resolve())
     folder = out / "findings"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written ({error.strerror}); give --out") from None
-    settings = ingest_settings(config, folder / "patient.key")
-    key = load_key(settings.patient_key) if settings.patient_key else None
     with (
         tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary,
         beam.Pipeline(options=PipelineOptions(list(config.beam.args))) as job,
     ):
+        # Without a key of the user's, the hashes are this inspection's own: a key that lay beside
+        # the page would be passed on with it.
+        settings = ingest_settings(config, Path(temporary) / "patient.key")
         ingest(
             job,
             settings,
             source,
-            key=key,
+            key_reference=settings.patient_key,
             findings_uri=str(folder),
             temporary_uri=temporary,
             examples_uri=None,

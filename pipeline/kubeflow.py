@@ -9,7 +9,7 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from pipeline.config import RunConfig
 from pipeline.dag import Places, build_pipeline
-from pipeline.ingest_settings import ingest_settings
+from pipeline.ingest_settings import cluster_ingest_settings
 from trainer.weights import BackboneWeights
 from transform.errors import ConfigError
 from transform.prediction import MODEL_NAME
@@ -49,7 +49,7 @@ def compile_for_kubeflow(
             data=manifest,
             fingerprint="",
             split_given=False,
-            ingest=ingest_settings(config, f"{root}/patient.key"),
+            ingest=cluster_ingest_settings(config, f"{root}/patient.key"),
             root=root,
             serving=f"{root}/serving/{MODEL_NAME}",
             schema=f"{IMAGE_HOME}/transform/{SCHEMA_FILE.name}",

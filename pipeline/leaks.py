@@ -1,5 +1,7 @@
 """Ways in which a configuration lets test data leak into training, in words for the report."""
 
+from collections.abc import Mapping
+
 from pipeline.config import RunConfig
 
 
@@ -22,3 +24,23 @@ def describe_leaks(config: RunConfig, *, split_given: bool) -> list[str]:
             "(ingest.on_leak: report)."
         )
     return leaks
+
+
+def name_leaks(patients: Mapping[str, int], groups: Mapping[str, int]) -> list[str]:
+    """One sentence for each pair of splits that share patients or pictures.
+
+    Args:
+      patients: how many patients stand in splits, by the splits ("test+train").
+      groups: likewise, groups of different patients with a picture in common.
+    """
+    sentences = []
+    for splits, count in patients.items():
+        what = "1 patient stands" if count == 1 else f"{count} patients stand"
+        sentences.append(f"{what} in {splits.replace('+', ' and ')}.")
+    for splits, count in groups.items():
+        what = "1 group" if count == 1 else f"{count} groups"
+        sentences.append(
+            f"{what} of patients with a picture in common {'stands' if count == 1 else 'stand'} "
+            f"in {splits.replace('+', ' and ')}."
+        )
+    return sentences

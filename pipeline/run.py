@@ -8,13 +8,14 @@ import datetime
 import json
 import shutil
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.ct_example_gen.manifest import survey_manifests
 from components.ct_example_gen.spans import resolve_manifests
 from pipeline.config import RunConfig
-from pipeline.leaks import describe_leaks
+from pipeline.leaks import describe_leaks, name_leaks
 from pipeline.run_log import output_to
 from pipeline.summary import Summary, Verdict
 from pipeline.terminal import RunDisplay
@@ -96,7 +97,6 @@ def _conclude(
     request: RunRequest, workdir: Workdir, executions: dict[str, int], summary: Summary
 ) -> None:
     """Fill the summary with what the steps left, and lay the report and quarantine out."""
-    from components.ct_example_gen import findings
     from components.slice_validator.drift import read_drift
     from pipeline import outputs as run_outputs
     from pipeline.dag import gate_bounds
@@ -109,15 +109,9 @@ def _conclude(
         "quarantined": outcome.quarantined,
         "duplicates": {"groups": outcome.duplicates, "conflicts": outcome.conflicts},
     }
-    summary.leaks += [
-        f"{count} patients stand in both {splits.replace('+', ' and ')}."
-        for splits, count in outcome.leaks.items()
-    ]
-    summary.leaks += [
-        f"{count} groups of patients with a picture in common stand in both "
-        f"{splits.replace('+', ' and ')}."
-        for splits, count in outcome.group_leaks.items()
-    ]
+    # Where the rest of a leaking patient or group was dropped, nothing leaks any more.
+    if not any(reason.startswith("leaked_") for reason in outcome.quarantined):
+        summary.leaks += name_leaks(outcome.leaks, outcome.group_leaks)
     summary.drift = read_drift(outputs.folder("SliceValidator", "anomalies")).lines
     summary.metrics = gate.metrics
     summary.evaluation = str(outputs.folder("SliceEvaluator", "evaluation"))
@@ -130,19 +124,35 @@ def _conclude(
         summary.serving = str(workdir.serving)
     # A cached step wrote nothing just now; what lies in the folder may be of another run.
     found = outputs.folder("CTExampleGen", "quarantine")
-    for name in (workdir.quarantine.name, findings.DUPLICATES_FILE, findings.LEAKS_FILE):
-        shutil.copyfile(found / name, workdir.root / name)
+    for file in (workdir.quarantine, workdir.duplicates, workdir.leaks):
+        shutil.copyfile(found / file.name, file)
     shutil.copytree(outputs.folder("ReportGen", "report"), workdir.report, dirs_exist_ok=True)
     summary.report = str(workdir.report / "index.html")
 
 
-def _count_reasons(workdir: Workdir, began: datetime.datetime) -> dict[str, int]:
-    """Slices by reason, where this run got as far as the quarantine."""
-    file = workdir.quarantine
-    if not file.exists() or file.stat().st_mtime < began.timestamp():
-        return {}
-    with file.open(encoding="utf-8") as lines:
-        return dict(collections.Counter(json.loads(line)["reason"] for line in lines))
+def _left_by(file: Path, began: datetime.datetime) -> Iterator[dict[str, Any]]:
+    """The lines of a file of findings, where this run got as far as that."""
+    if file.exists() and file.stat().st_mtime >= began.timestamp():
+        with file.open(encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
+
+
+def _tell_why_it_stopped(summary: Summary, workdir: Workdir, began: datetime.datetime) -> None:
+    """Fill in what the ingestion had found when it stopped the run."""
+    reasons = collections.Counter(one["reason"] for one in _left_by(workdir.quarantine, began))
+    groups = list(_left_by(workdir.duplicates, began))
+    leaks: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for leak in _left_by(workdir.leaks, began):
+        leaks[leak["bound_by"]]["+".join(leak["splits"])] += 1
+    summary.counts = {
+        "examples": {},
+        "quarantined": dict(sorted(reasons.items())),
+        "duplicates": {
+            "groups": sum(not one["conflict"] for one in groups),
+            "conflicts": sum(one["conflict"] for one in groups),
+        },
+    }
+    summary.leaks += name_leaks(leaks["patient"], leaks["duplicates"])
 
 
 def run(request: RunRequest, display: RunDisplay, *, debug: bool = False) -> Summary:
@@ -179,7 +189,7 @@ def run(request: RunRequest, display: RunDisplay, *, debug: bool = False) -> Sum
             if debug:
                 raise
             summary.verdict, summary.error = Verdict.BAD_DATA, str(error)
-            summary.counts = {"examples": {}, "quarantined": _count_reasons(workdir, began)}
+            _tell_why_it_stopped(summary, workdir, began)
         except Exception as error:
             traceback.print_exc()
             if debug:

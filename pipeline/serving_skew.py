@@ -245,6 +245,8 @@ class _Requests:
 
     def _of_picture(self, value: bytes) -> tuple[StoredSlice, str]:
         picture = self._scratch / "picture"
+        # It would go on reading the file of before, if that was a volume.
+        self._reader.close()
         picture.write_bytes(value)
         return self._reader.read(FoundSlice(picture)).stored_slice, ""
 

@@ -72,11 +72,18 @@ class Workdir:
 
     @property
     def quarantine(self) -> Path:
-        """The latest run's quarantine, also when the run stopped.
-
-        Beside it lie `duplicates.jsonl` and `leaks.jsonl`.
-        """
+        """The latest run's quarantine, also when the run stopped."""
         return self.root / "quarantine.jsonl"
+
+    @property
+    def duplicates(self) -> Path:
+        """Near-identical slices of the latest run, likewise."""
+        return self.root / "duplicates.jsonl"
+
+    @property
+    def leaks(self) -> Path:
+        """Patients and groups of the latest run that are in several splits, likewise."""
+        return self.root / "leaks.jsonl"
 
     @property
     def patient_key(self) -> Path:

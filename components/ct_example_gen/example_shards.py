@@ -30,15 +30,16 @@ def split_folder(examples_uri: str, split: str) -> str:
 
 @contextlib.contextmanager
 def written_whole(
-    path: str, options: tf.io.TFRecordOptions | None = None
+    path: str, scratch: str, options: tf.io.TFRecordOptions | None = None
 ) -> Iterator[tf.io.TFRecordWriter]:
     """A TFRecord file that appears whole, when the block ends without an error, or not at all.
 
-    A Beam worker may die or be started twice on the same shard: each writes a file of its own.
+    A Beam worker may die or be started twice on the same shard: each writes a file of its own, in
+    the `scratch` folder, because readers of a split's folder take every file in it.
     """
-    folder = path.rsplit("/", 1)[0]
-    tf.io.gfile.makedirs(folder)
-    unfinished = f"{folder}/.{uuid.uuid4().hex}"
+    tf.io.gfile.makedirs(path.rsplit("/", 1)[0])
+    tf.io.gfile.makedirs(scratch)
+    unfinished = f"{scratch}/.{uuid.uuid4().hex}"
     try:
         with tf.io.TFRecordWriter(unfinished, options) as writer:
             yield writer
@@ -60,19 +61,28 @@ def distribute(
       shard: which shard.
       shards: of how many.
       splits: split by slice id; slices that are not in it are left behind.
+
+    Raises:
+      RuntimeError: a slice is not there: the shard was read twice, with another result.
     """
     pending = pending_path(temporary_uri, shard)
     name = f"data_tfrecord-{shard:05d}-of-{shards:05d}.gz"
     with contextlib.ExitStack() as files:
         writers = {
             split: files.enter_context(
-                written_whole(f"{split_folder(examples_uri, split)}/{name}", _STORED)
+                written_whole(f"{split_folder(examples_uri, split)}/{name}", temporary_uri, _STORED)
             )
             for split in sorted(set(splits.values()))
         }
+        waiting = dict(splits)
         for key, record in _keyed_records(pending):
-            if key in splits:
-                writers[splits[key]].write(record)
+            split = waiting.pop(key, None)
+            if split is not None:
+                writers[split].write(record)
+        if waiting:
+            raise RuntimeError(
+                f"shard {shard}: {len(waiting)} accepted slices are not in {pending}; run again"
+            )
 
 
 def _keyed_records(pending: str) -> Iterator[tuple[str, bytes]]:

@@ -17,7 +17,7 @@ from components.ct_example_gen import findings, quarantine
 from components.ct_example_gen.ingestion import IngestInput, count_shards, ingest
 from components.ct_example_gen.manifest import survey_manifests
 from components.ct_example_gen.outcome import check_outcome, read_outcome
-from components.ct_example_gen.patient_ids import load_key
+from components.ct_example_gen.patient_ids import ENVIRONMENT, make_key
 from components.ct_example_gen.settings import STOP, IngestSettings, SplitBy
 from components.ct_example_gen.spans import resolve_manifests
 from transform.ct_example import SPLITS
@@ -53,7 +53,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         Raises:
           BadDataError: going on would mislead; copies of the findings stay.
-          ConfigError: there is no key for the patient ids.
+          ConfigError: the key of the patient ids cannot be made.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
@@ -62,15 +62,16 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         manifests = resolve_manifests(Path(exec_properties["data"]), settings.span)
         facts = survey_manifests(manifests)
         split_by = SplitBy.MANIFEST if facts.rows_with_split else SplitBy.HASH
-        key = load_key(settings.patient_key) if settings.patient_key else None
 
+        if settings.patient_key and not settings.patient_key.startswith(ENVIRONMENT):
+            make_key(Path(settings.patient_key))
         temporary = f"{examples.uri}/{_TEMPORARY}"
         with self._make_beam_pipeline() as pipeline:
             ingest(
                 pipeline,
                 settings,
                 IngestInput(manifests, count_shards(facts), split_by),
-                key=key,
+                key_reference=settings.patient_key,
                 findings_uri=quarantined.uri,
                 temporary_uri=temporary,
                 examples_uri=examples.uri,

@@ -59,10 +59,10 @@ def _take_conflicts_out(
 ) -> Iterator[SliceRecord | beam.pvalue.TaggedOutput]:
     cluster = clusters.get(record.id)
     if cluster in conflicts:
-        others = cluster if cluster != record.id else "other slices"
+        other = f" (see {cluster})" if cluster != record.id else ""
         detail = (
-            f"the same picture stands under the other label too (see {others}); "
-            "duplicates.jsonl lists all of them"
+            f"the same picture stands under the other label too{other}; duplicates.jsonl lists "
+            "all of them"
         )
         yield to_quarantine(record.id, record.path, Reason.CONFLICTING_LABEL, detail, record.frame)
     else:

@@ -57,7 +57,7 @@ def count_shards(facts: ManifestFacts) -> int:
 
 
 def _shard_of(row: CheckedRow, shards: int) -> int:
-    digest = hashlib.sha256(row.cells.path.encode()).digest()
+    digest = hashlib.sha256(row.cells.path.encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:8]) % shards
 
 
@@ -70,6 +70,8 @@ def _give_to_splits(
     shard, records = shard_and_records
     splits = {}
     for record in records:
+        if record.id in splits:
+            raise RuntimeError(f"shard {shard}: two slices are called {record.id}")
         splits[record.id] = record.split
         yield outcome.ACCEPTED, record.split, record.label
     distribute(temporary_uri, examples_uri, shard, shards, splits)
@@ -97,7 +99,7 @@ def ingest(
     settings: IngestSettings,
     source: IngestInput,
     *,
-    key: bytes | None,
+    key_reference: str | None,
     findings_uri: str,
     temporary_uri: str,
     examples_uri: str | None,
@@ -108,7 +110,8 @@ def ingest(
       pipeline: the pipeline to add to.
       settings: what to do with what is found.
       source: what to read.
-      key: of the patient ids' hashes, None where ids are kept.
+      key_reference: where the key of the patient ids' hashes is (see `patient_ids.load_key`), None
+        where ids are kept. It must exist.
       findings_uri: folder that gets `quarantine.jsonl`, `duplicates.jsonl`, `leaks.jsonl` and
         `counts.jsonl`.
       temporary_uri: folder of what one step leaves for another; the caller removes it afterwards.
@@ -120,7 +123,7 @@ def ingest(
         source.rows,
         source.split_by is SplitBy.MANIFEST,
         source.labelled,
-        key,
+        key_reference,
     )
     read = (
         rows
@@ -131,7 +134,7 @@ def ingest(
             ReadShard(
                 settings,
                 temporary_uri=temporary_uri,
-                key=key,
+                key_reference=key_reference,
                 with_examples=examples_uri is not None,
             )
         ).with_outputs(QUARANTINED, COUNTED, FINGERPRINTS, main="records")

@@ -89,7 +89,7 @@ def read_manifest(manifest: ManifestFile) -> Iterator[ManifestRow]:
                     values["path"] = os.path.join(manifest.prefix, values["path"])  # noqa: PTH118
                 yield ManifestRow(number=number, file=file_path, span=manifest.span, **values)
     except FileNotFoundError:
-        raise BadDataError(f"{path}: no such manifest; give one with --data") from None
+        raise BadDataError(f"{path}: no such manifest") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadDataError(f"{path}: cannot be read as UTF-8 CSV: {error}") from None
 
@@ -128,5 +128,5 @@ def survey_manifests(manifests: Sequence[ManifestFile]) -> ManifestFacts:
                 digest.update(b"missing\n")
     if rows == 0:
         where = ", ".join(str(manifest.path) for manifest in manifests)
-        raise BadDataError(f"{where}: the manifest has no row, so there is nothing to train on")
+        raise BadDataError(f"{where}: the manifest has no row")
     return ManifestFacts(rows, rows_with_split, size, digest.hexdigest())

@@ -27,6 +27,9 @@ BY_DUPLICATES = "duplicates"
 
 CONFLICT = "conflict"
 
+# Why slices are in quarantine that are not faulty: a setting asked for it.
+LEFT_OUT_ON_REQUEST = (Reason.LITTLE_LUNG, Reason.LEAKED_PATIENT, Reason.LEAKED_GROUP)
+
 _CLASSES = ("0", "1")
 
 
@@ -67,7 +70,7 @@ class IngestOutcome:
     @property
     def total_unwanted(self) -> int:
         """Slices in quarantine because they were asked to be left out, which is no fault."""
-        return self.quarantined.get(Reason.LITTLE_LUNG.value, 0)
+        return sum(self.quarantined.get(reason.value, 0) for reason in LEFT_OUT_ON_REQUEST)
 
 
 def read_outcome(folder: Path) -> IngestOutcome:
@@ -143,23 +146,25 @@ def check_outcome(
         raise BadDataError(
             f"no usable slice among {outcome.slices} ({_by_reason(outcome)}); see {where}"
         )
-    wanted = outcome.slices - outcome.total_unwanted
     refused = outcome.total_quarantined - outcome.total_unwanted
-    if refused > max_quarantined * wanted:
+    if refused > max_quarantined * outcome.slices:
         raise BadDataError(
-            f"{refused} of {wanted} slices are quarantined ({_by_reason(outcome)}), more than "
-            f"ingest.max_quarantined allows ({max_quarantined:.0%}); see {where}"
+            f"{refused} of {outcome.slices} slices are quarantined ({_by_reason(outcome)}), more "
+            f"than ingest.max_quarantined allows ({max_quarantined:.0%}); see {where}"
         )
-    if stop_on_leak and outcome.leaks:
+    if stop_on_leak and (outcome.leaks or outcome.group_leaks):
+        found = []
+        if outcome.leaks:
+            found.append(
+                f"patients stand in two splits of the manifest ({_by_splits(outcome.leaks)})"
+            )
+        if outcome.group_leaks:
+            found.append(
+                "near-identical pictures of different patients stand in two splits of the "
+                f"manifest ({_by_splits(outcome.group_leaks)})"
+            )
         raise BadDataError(
-            f"patients stand in two splits of the manifest ({_by_splits(outcome.leaks)}); see "
-            f"{leaks_file}, mend the split column, or set ingest.on_leak to drop_from_train or "
-            "report"
-        )
-    if stop_on_leak and outcome.group_leaks:
-        raise BadDataError(
-            "near-identical pictures of different patients stand in two splits of the manifest "
-            f"({_by_splits(outcome.group_leaks)}); see {leaks_file}, mend the split column, or set "
+            f"{', and '.join(found)}; see {leaks_file}, mend the split column, or set "
             "ingest.on_leak to drop_from_train or report"
         )
     for split in SPLITS:

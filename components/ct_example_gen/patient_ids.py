@@ -23,10 +23,10 @@ def load_key(reference: str) -> bytes:
     told where it is.
 
     Args:
-      reference: `env:NAME` for an environment variable, else a file, which is made where missing.
+      reference: `env:NAME` for an environment variable, else a file.
 
     Raises:
-      ConfigError: the variable is empty, or the file cannot be read, made, or is too short.
+      ConfigError: the variable is empty, or the file is missing, unreadable or too short.
     """
     if reference.startswith(ENVIRONMENT):
         name = reference.removeprefix(ENVIRONMENT)
@@ -36,20 +36,34 @@ def load_key(reference: str) -> bytes:
         return key
     path = Path(reference)
     try:
-        if not path.exists():
-            _make_key(path)
         key = path.read_bytes().strip()
     except OSError as error:
         raise ConfigError(
-            f"{path}: the key of the patient ids cannot be read or made: {error.strerror}"
+            f"{path}: the key of the patient ids cannot be read: {error.strerror}"
         ) from None
     if len(key) < KEY_BYTES // 2:
         raise ConfigError(f"{path}: too short for the key of the patient ids (16 bytes or more)")
     return key
 
 
-def _make_key(path: Path) -> None:
-    """Write a new key, whole or not at all; of two processes that do, both go on with one key."""
+def make_key(path: Path) -> None:
+    """Write a new key where there is none, whole or not at all.
+
+    Of two processes that do so at the same time, both go on with one key.
+
+    Raises:
+      ConfigError: it cannot be written.
+    """
+    try:
+        if not path.exists():
+            _write_key(path)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the key of the patient ids cannot be made: {error.strerror}"
+        ) from None
+
+
+def _write_key(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -17,14 +17,14 @@ from components.ct_example_gen.example_shards import pending_path, written_whole
 from components.ct_example_gen.near_duplicates.fingerprint import fingerprint
 from components.ct_example_gen.near_duplicates.fingerprint_store import FingerprintWriter
 from components.ct_example_gen.near_duplicates.search import FingerprintedSlice
-from components.ct_example_gen.patient_ids import pseudonym
+from components.ct_example_gen.patient_ids import load_key, pseudonym
 from components.ct_example_gen.settings import KEEP, IngestSettings
 from components.ct_example_gen.slice_record import COUNTED, SliceRecord, to_quarantine
 from components.ct_example_gen.splitting import split_digest
 from transform.ct_example import SliceFacts, make_example
 from transform.reading import (
     FoundSlice,
-    NoDecoderError,
+    MachineFaultError,
     ReadingSettings,
     Reason,
     SliceReader,
@@ -74,7 +74,7 @@ class ReadShard(beam.DoFn):
         settings: IngestSettings,
         *,
         temporary_uri: str,
-        key: bytes | None,
+        key_reference: str | None,
         with_examples: bool,
     ):
         """Describe the reading.
@@ -82,16 +82,23 @@ class ReadShard(beam.DoFn):
         Args:
           settings: of the ingestion.
           temporary_uri: folder of what waits for the next steps.
-          key: of the patient ids' hashes, None where ids are kept.
+          key_reference: where the key of the patient ids' hashes is, None where ids are kept; the
+            key itself would travel with the job.
           with_examples: whether examples are wanted; else records carry what `accepted.jsonl`
             lists.
         """
         self._settings = settings
         self._temporary_uri = temporary_uri
-        self._key = key
+        self._key_reference = key_reference
+        self._key: bytes | None = None
         self._with_examples = with_examples
         self._pick = parse_slice_pick(settings.slices)
         self._reading = ReadingSettings(settings.window, refuse_marks=settings.on_marks != KEEP)
+
+    def setup(self) -> None:
+        """Fetch the key."""
+        if self._key_reference is not None:
+            self._key = load_key(self._key_reference)
 
     def process(self, shard_and_rows: tuple[int, Iterable[CheckedRow]]) -> Iterator[Any]:
         """Read one shard."""
@@ -102,7 +109,7 @@ class ReadShard(beam.DoFn):
             writer = None
             if self._with_examples:
                 pending = pending_path(self._temporary_uri, shard)
-                writer = stack.enter_context(written_whole(pending))
+                writer = stack.enter_context(written_whole(pending, self._temporary_uri))
             yield from self._read_rows(in_order, shard, store, writer)
 
     def _read_rows(
@@ -130,7 +137,7 @@ class ReadShard(beam.DoFn):
                 yield to_quarantine(slice_id, member, error.reason, error.detail, found.frame)
         except UnusableSliceError as error:
             yield to_quarantine(path, path, error.reason, error.detail)
-        except NoDecoderError:
+        except MachineFaultError:
             raise
         # A damaged file must never stop a run, whatever its decoder makes of it.
         except Exception as error:
@@ -175,7 +182,7 @@ class ReadShard(beam.DoFn):
         except UnusableSliceError as error:
             yield to_quarantine(slice_id, path, error.reason, error.detail, found.frame)
             return
-        except NoDecoderError:
+        except MachineFaultError:
             raise
         except Exception as error:  # as above
             detail = _damaged(path, error)
@@ -186,7 +193,8 @@ class ReadShard(beam.DoFn):
             facts = _slice_facts(row, record)
             example = make_example(reading.stored_slice, facts, statistics)
             writer.write(slice_id.encode())
-            writer.write(example.SerializeToString())
+            # Else the order of the features is another in every process.
+            writer.write(example.SerializeToString(deterministic=True))
         yield record
         place = store.add(slice_id, seen)
         yield beam.pvalue.TaggedOutput(

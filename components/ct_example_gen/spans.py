@@ -77,8 +77,10 @@ def resolve_manifests(data: Path, choice: str) -> list[ManifestFile]:
         return [ManifestFile(data)]
     spans = list_spans(data)
     if not spans:
+        hint = f", such as {data / MANIFEST}" if (data / MANIFEST).is_file() else ""
         raise BadDataError(
-            f"{data}: a folder without a span-N/{MANIFEST}; give a manifest, or a folder of spans"
+            f"{data}: a folder without a span-N/{MANIFEST}; give a manifest{hint}, or a folder of "
+            "spans"
         )
     if choice == NEWEST:
         return spans[-1:]

@@ -143,7 +143,12 @@ def _varies(values: np.ndarray) -> bool:
 
 def _table(sample: Sample) -> _Table:
     labelled = sample.label >= 0
-    _, patient = np.unique(sample.patient[labelled].astype(str), return_inverse=True)
+    # Numbered as they come: in the order of their hashes they would fall into other folds under
+    # another key.
+    numbers_of: dict[str, int] = {}
+    patient = np.array(
+        [numbers_of.setdefault(str(one), len(numbers_of)) for one in sample.patient[labelled]], int
+    )
     numbers = {
         name: sample.numbers[name][labelled] for name in ("bytes", "width", "height", "spacing")
     }

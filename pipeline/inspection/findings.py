@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from components.ct_example_gen.outcome import LEFT_OUT_ON_REQUEST
 from pipeline.inspection import ingested
 from pipeline.inspection.confounds import Confound, find_confounds
 from pipeline.inspection.ingested import (
@@ -25,7 +26,6 @@ from pipeline.inspection.ingested import (
 from pipeline.inspection.sample import Sample, Sampler
 from pipeline.inspection.wording import CLASSES, class_of
 from transform.ct_example import SPLITS
-from transform.reading.unusable import Reason
 
 # More would bury the reader, and make the page too heavy to open.
 SHOWN_OF_A_REASON = 24
@@ -127,8 +127,8 @@ class Findings:
     @property
     def refused(self) -> tuple[int, int]:
         """Slices that cannot be used, and of how many; those left out on request do not count."""
-        unwanted = self.quarantined.get(Reason.LITTLE_LUNG.value, 0)
-        return self.total_quarantined - unwanted, self.total - unwanted
+        unwanted = sum(self.quarantined.get(reason.value, 0) for reason in LEFT_OUT_ON_REQUEST)
+        return self.total_quarantined - unwanted, self.total
 
 
 class _Smallest(Generic[_Kept]):

@@ -84,6 +84,11 @@ def test_an_unknown_key_like_no_other_lists_those_that_there_are():
     assert line == "split.zzz: no such key; known here: by, train, eval, test"
 
 
+def test_a_span_may_be_written_as_a_number():
+    assert parse_config({"ingest": {"span": 7}}).ingest.span == "7"
+    assert parse_config({}, ["ingest.span=12"]).ingest.span == "12"
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -99,6 +104,8 @@ def test_an_unknown_key_like_no_other_lists_those_that_there_are():
         ({"transform": {"image_size": 16}}, ["transform.image_size: 16", "equal to 32"]),
         ({"beam": {"args": ["--a", 3]}}, ["beam.args: 3", "valid string"]),
         ({"name": "My Run"}, ["name: 'My Run'", "pattern"]),
+        ({"ingest": {"span": "oldest"}}, ["ingest.span: 'oldest'", "newest", "last:K"]),
+        ({"ingest": {"slices": "every:0"}}, ["ingest.slices: 'every:0'", "middle:N"]),
         ({"seed": -1}, ["seed: -1", "greater than or equal to 0"]),
         ({"model": "tiny"}, ["model: 'tiny'", "section with keys such as backbone"]),
         ({"train": [1]}, ["train: [1]", "section with keys such as epochs"]),

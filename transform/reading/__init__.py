@@ -5,7 +5,7 @@ from transform.reading.slice_pick import SlicePick, parse_slice_pick
 from transform.reading.slice_reader import SliceReader, read_slice
 from transform.reading.slice_source import find_slices
 from transform.reading.unusable import (
-    NoDecoderError,
+    MachineFaultError,
     Reason,
     UnusableSeriesError,
     UnusableSliceError,
@@ -14,7 +14,7 @@ from transform.reading.unusable import (
 __all__ = [
     "FileFacts",
     "FoundSlice",
-    "NoDecoderError",
+    "MachineFaultError",
     "ReadingSettings",
     "Reason",
     "SlicePick",

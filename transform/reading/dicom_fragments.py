@@ -103,9 +103,13 @@ def group_frames(
     if frames == 1:
         if len(basic) > 4:
             raise DamagedDicomError("its compressed pixel data hold more frames than it says")
+        if sum(_ends_a_frame(source, fragment) for fragment in fragments[:-1]):
+            raise DamagedDicomError("its compressed pixel data hold more frames than it says")
         return [fragments]
     if len(fragments) == frames:
         return [[fragment] for fragment in fragments]
+    if basic and len(basic) != 4 * frames:
+        raise DamagedDicomError("its compressed pixel data hold other frames than it says")
     starts: tuple[int, ...] = ()
     if len(extended) >= 8 * frames:
         starts = struct.unpack(f"<{frames}Q", extended[: 8 * frames])
@@ -129,6 +133,6 @@ def group_frames(
                 current = []
         if current:
             grouped.append(current)
-    if len(grouped) < frames:
-        raise DamagedDicomError("its compressed pixel data hold fewer frames than it says")
+    if len(grouped) != frames:
+        raise DamagedDicomError("its compressed pixel data hold other frames than it says")
     return grouped

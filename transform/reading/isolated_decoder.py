@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from transform.reading.unusable import NoDecoderError
+from transform.reading.unusable import MachineFaultError
 
 _SCRIPT = Path(__file__).with_name("isolated_decoder_process.py")
 
@@ -47,6 +47,10 @@ class _LostProcessError(Exception):
     """The decoding process is gone, for no reason that has to do with the request."""
 
 
+class _StuckProcessError(Exception):
+    """The decoding process does not answer: it waits for something, and uses no time."""
+
+
 class _DecoderProcess:
     """One process, used by one thread at a time."""
 
@@ -67,7 +71,9 @@ class _DecoderProcess:
     def _receive(self, deadline: float) -> None:
         """Add what has come to what is pending."""
         ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))
-        piece = os.read(self._answers.fileno(), _PIECE) if ready else b""
+        if not ready:
+            raise _StuckProcessError
+        piece = os.read(self._answers.fileno(), _PIECE)
         if not piece:
             raise _LostProcessError
         self._pending += piece
@@ -146,7 +152,7 @@ class DecoderPool:
 
         Raises:
           UndecodableError: the codestream cannot be decoded.
-          NoDecoderError: no decoding process can be started.
+          MachineFaultError: no decoding process can be started.
         """
         with self._free:
             # The second try is for a waiting process that somebody ended.
@@ -157,6 +163,9 @@ class DecoderPool:
                 except _LostProcessError:
                     process.end()
                     continue
+                except _StuckProcessError:
+                    process.end()
+                    raise UndecodableError(killed=True) from None
                 except UndecodableError:
                     self._idle.append(process)
                     raise
@@ -166,7 +175,7 @@ class DecoderPool:
                     raise
                 self._idle.append(process)
                 return frame
-        raise NoDecoderError(
+        raise MachineFaultError(
             f"the process that decodes compressed pixels ({self._script}) does not run"
         )
 

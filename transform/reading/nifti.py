@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import shutil
 import tempfile
@@ -18,7 +19,7 @@ from transform.ct_example import StoredSlice
 from transform.reading.found_slice import FileFacts, SliceReading
 from transform.reading.nifti_header import HEADER_BYTES, NiftiHeader, parse_nifti_header
 from transform.reading.plausibility import refuse_implausible
-from transform.reading.unusable import Reason, UnusableSliceError
+from transform.reading.unusable import MachineFaultError, Reason, UnusableSliceError
 
 GZIP_MAGIC = b"\x1f\x8b"
 # So many first bytes of a volume hold its header, compressed or not.
@@ -81,10 +82,9 @@ def _unpack(path: Path, header: NiftiHeader) -> BinaryIO:
         )
     folder = tempfile.gettempdir()
     if needed > shutil.disk_usage(folder).free:
-        raise UnusableSliceError(
-            Reason.UNREADABLE,
+        raise MachineFaultError(
             f"{path} unpacks to {needed / 2**20:.0f} MiB, and {folder} has no room for them; let "
-            "TMPDIR name a folder that has",
+            "TMPDIR name a folder that has"
         )
     # Closed by whoever closes the volume.
     unpacked = tempfile.TemporaryFile()  # noqa: SIM115
@@ -242,8 +242,11 @@ class NiftiVolume:
         except UnusableSliceError as error:
             self._failure = error
             raise
-        # A damaged stream, and a disk that is full.
+        except MachineFaultError:
+            raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise MachineFaultError(f"no room to unpack {self.path}; see TMPDIR") from error
             self._failure = UnusableSliceError.damaged(self.path, error)
             raise self._failure from error
         return self._voxels

@@ -12,7 +12,7 @@ from transform.reading.found_slice import FoundSlice, ReadingSettings, SliceRead
 from transform.reading.nifti import NiftiVolume
 from transform.reading.picture import read_picture
 from transform.reading.slice_file import FileKind, file_kind, read_head, unknown_format
-from transform.reading.unusable import NoDecoderError, Reason, UnusableSliceError
+from transform.reading.unusable import MachineFaultError, Reason, UnusableSliceError
 
 
 class _Volume(Protocol):
@@ -82,11 +82,11 @@ class SliceReader:
 
         Raises:
           UnusableSliceError: with the reason for the quarantine; nothing else, whatever the file.
-          NoDecoderError: compressed pixels cannot be decoded here at all.
+          MachineFaultError: compressed pixels cannot be decoded here at all.
         """
         try:
             return self._read(found)
-        except (UnusableSliceError, NoDecoderError):
+        except (UnusableSliceError, MachineFaultError):
             raise
         # Decoders raise many kinds of error on damaged files, and what these say may repeat a
         # header's text.

@@ -20,7 +20,7 @@ from transform.reading.nifti import NiftiVolume
 from transform.reading.slice_file import FileKind, file_kind, read_head
 from transform.reading.slice_pick import SlicePick
 from transform.reading.unusable import (
-    NoDecoderError,
+    MachineFaultError,
     Reason,
     UnusableSeriesError,
     UnusableSliceError,
@@ -54,7 +54,7 @@ def find_slices(path: Path, pick: SlicePick) -> list[FoundSlice]:
     """
     try:
         return _find(path, pick)
-    except (UnusableSliceError, NoDecoderError):
+    except (UnusableSliceError, MachineFaultError):
         raise
     # A folder that cannot be listed, or a file that went away in between.
     except OSError as error:
@@ -89,8 +89,23 @@ def _of_file(path: Path, name: str, kind: FileKind, pick: SlicePick) -> list[Fou
         count = dicom_frames(path) if kind is FileKind.DICOM else 1
         if count == 1:
             return [FoundSlice(path, name)]
+        _refuse_wrong_count(path)
     digits = len(str(count))
     return [FoundSlice(path, f"{name}#{place + 1:0{digits}d}", place) for place in pick.of(count)]
+
+
+def _refuse_wrong_count(path: Path) -> None:
+    """Let the pixel data decide before frames are listed that a damaged header has made up.
+
+    Raises:
+      UnusableSliceError: there are other frames than it says.
+    """
+    with DicomFile(path) as file:
+        try:
+            file.read(0)
+        except UnusableSliceError as error:
+            if error.reason is Reason.UNREADABLE:
+                raise
 
 
 def _of_folder(folder: Path, pick: SlicePick) -> list[FoundSlice]:

@@ -76,5 +76,5 @@ class UnusableSeriesError(UnusableSliceError):
         self.members = tuple(members)
 
 
-class NoDecoderError(RuntimeError):
-    """Compressed pixels cannot be decoded on this machine at all; no slice is to blame for it."""
+class MachineFaultError(RuntimeError):
+    """A slice cannot be read because of this machine (no decoder runs, no room is left)."""

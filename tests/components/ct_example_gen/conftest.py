@@ -159,7 +159,7 @@ def read_and_group(manifest, output, **settings):
             pipeline,
             dataclasses.replace(SETTINGS, **settings),
             job.IngestInput(manifests, job.count_shards(facts), split_by),
-            key=None,
+            key_reference=None,
             findings_uri=str(output),
             temporary_uri=str(output / "temporary"),
             examples_uri=None,

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from pydicom.data import get_testdata_file
 
+from components.ct_example_gen.example_shards import distribute, pending_path, written_whole
 from transform.errors import BadDataError
 from transform.reading import Reason
 
@@ -162,6 +163,25 @@ def test_two_runs_write_the_same_records_in_the_same_order(dirty, run_ct_example
     assert again.records == ingested.records
     order = lambda one: (one.id, one.detail)  # noqa: E731
     assert sorted(again.quarantined, key=order) == sorted(ingested.quarantined, key=order)
+
+
+def test_a_cell_that_may_be_a_name_is_not_repeated(study, sound_rows, ingest):
+    slipped = {"path": "slipped.png", "label": "DOE^JANE 1950-01-02", "patient_id": "p"}
+    study.picture("slipped.png")
+    ingested = ingest(study.write([*sound_rows, {**slipped, "split": "DOE^JANE"}]))
+    (one,) = ingested.quarantined
+    assert one.reason == Reason.BAD_LABEL.value
+    assert "DOE" not in one.detail
+
+
+def test_an_example_that_went_missing_stops_the_run(tmp_path):
+    scratch = str(tmp_path / "scratch")
+    with written_whole(pending_path(scratch, 0), scratch) as writer:
+        writer.write(b"a")
+        writer.write(b"example of a")
+    with pytest.raises(RuntimeError, match="1 accepted slices are not in "):
+        distribute(scratch, str(tmp_path / "examples"), 0, 1, {"a": "train", "b": "train"})
+    assert not list((tmp_path / "examples").rglob("data_tfrecord*"))
 
 
 def test_the_order_of_the_manifest_does_not_matter(study, sound_rows, ingest):

@@ -5,19 +5,28 @@ import threading
 
 import pytest
 
-from components.ct_example_gen.patient_ids import key_fingerprint, load_key, pseudonym
+from components.ct_example_gen.patient_ids import (
+    key_fingerprint,
+    load_key,
+    make_key,
+    pseudonym,
+)
 from transform.errors import ConfigError
 
 
 def test_the_key_is_made_once_and_only_its_owner_reads_it(tmp_path):
     path = tmp_path / "work" / "patient.key"
+    make_key(path)
     key = load_key(str(path))
+    make_key(path)
     assert load_key(str(path)) == key
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [one.name for one in path.parent.iterdir()] == ["patient.key"]
 
 
 def test_keys_of_two_folders_differ_and_so_do_their_hashes(tmp_path):
+    for name in ("a", "b"):
+        make_key(tmp_path / name)
     first, second = (load_key(str(tmp_path / name)) for name in ("a", "b"))
     assert first != second
     assert key_fingerprint(first) != key_fingerprint(second)
@@ -26,10 +35,12 @@ def test_keys_of_two_folders_differ_and_so_do_their_hashes(tmp_path):
 
 def test_processes_that_start_together_agree_on_one_key(tmp_path):
     keys = []
-    threads = [
-        threading.Thread(target=lambda: keys.append(load_key(str(tmp_path / "key"))))
-        for _ in range(8)
-    ]
+
+    def start():
+        make_key(tmp_path / "key")
+        keys.append(load_key(str(tmp_path / "key")))
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -56,9 +67,11 @@ def test_a_file_that_holds_no_key_is_refused(tmp_path):
     (tmp_path / "key").write_text("x\n")
     with pytest.raises(ConfigError, match="too short"):
         load_key(str(tmp_path / "key"))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_key(str(tmp_path / "missing"))
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="cannot be read or made"):
-        load_key(str(tmp_path / "file" / "key"))
+    with pytest.raises(ConfigError, match="cannot be made"):
+        make_key(tmp_path / "file" / "key")
 
 
 def test_examples_and_quarantine_hold_the_hash_and_not_the_id(study, sound_rows, ingest, tmp_path):

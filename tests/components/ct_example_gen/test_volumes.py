@@ -4,6 +4,7 @@ import shutil
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from components.ct_example_gen.ingestion import count_shards
@@ -69,6 +70,29 @@ def test_a_series_with_a_gap_goes_to_quarantine_slice_by_slice(study_of_series, 
     reasons = ingested.reasons()
     assert set(reasons.values()) == {Reason.GAP_IN_SERIES.value}
     assert set(reasons) == {f"{broken.name}/{name:04d}.dcm" for name in (1, 2, 4, 5, 6)}
+
+
+def test_a_file_in_a_folder_that_is_a_row_too_is_taken_once(study_of_series, ingest):
+    rows = rows_of(study_of_series.folder)
+    for number, row in enumerate(rows[:4]):
+        path = f"{row['path']}/0001.dcm"
+        rows.append({"path": path, "label": row["label"], "patient_id": f"other-{number}"})
+        rows[-1]["split"] = "test"
+    ingested = ingest(study_of_series.write(rows, pictures=False), on_leak="drop_from_train")
+    assert len(ingested.features()) == 6 * 12
+    assert set(ingested.reasons().values()) == {Reason.DUPLICATE_ID.value}
+    assert len(ingested.quarantined) == 4
+
+
+def test_a_header_that_makes_frames_up_is_one_unreadable_file(study_of_series, ingest):
+    rows = rows_of(study_of_series.folder)
+    path = study_of_series.folder / "frames.dcm"
+    dataset = pydicom.dcmread(study_of_series.folder / rows[0]["path"] / "0001.dcm")
+    dataset.NumberOfFrames = 60000
+    dataset.save_as(path)
+    rows.append({"path": path.name, "label": "1", "patient_id": "frames", "split": "train"})
+    ingested = ingest(study_of_series.write(rows, pictures=False))
+    assert ingested.reasons() == {"frames.dcm": Reason.UNREADABLE.value}
 
 
 def test_two_series_in_one_folder_go_to_quarantine(study_of_series, ingest):
