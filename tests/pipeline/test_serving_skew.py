@@ -24,6 +24,8 @@ from transform.phantom import draw_patient, render_slice
 from transform.phantom.dicom import SeriesWriter
 from transform.prediction import EXAMPLES, IMAGE_BYTES
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64
 WINDOW = (-1000.0, 400.0)
 TRAINED, ASKED = range(24), range(24, 48)

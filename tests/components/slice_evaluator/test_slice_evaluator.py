@@ -17,6 +17,8 @@ from components.slice_evaluator.gate import Bounds, make_eval_config, read_gate
 from components.slice_evaluator.predictions import read_predictions
 from transform import ct_example, prediction
 
+pytestmark = pytest.mark.slow
+
 THRESHOLD = 0.3
 # Factor and offset of `MeanHu`.
 RIGHT, OPPOSITE = (1.0, 0.0), (-1.0, 1.0)

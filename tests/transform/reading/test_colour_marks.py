@@ -241,6 +241,7 @@ def covid_ct_marks():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 class TestTheSlicesOfCovidCt:
     """All 746 were looked at; these are the counts and the slices nearest to the decision."""
