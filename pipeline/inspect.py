@@ -13,7 +13,7 @@ from components.ct_example_gen.findings import LEAKS_FILE
 from components.ct_example_gen.ingestion import IngestInput, count_shards, ingest
 from components.ct_example_gen.manifest import ManifestFacts, ManifestRow, survey_manifests
 from components.ct_example_gen.outcome import check_outcome, read_outcome
-from components.ct_example_gen.settings import REPORT, STOP, SplitBy
+from components.ct_example_gen.settings import STOP, SplitBy
 from components.ct_example_gen.spans import ManifestFile, list_spans, resolve_manifests
 from pipeline.config import RunConfig
 from pipeline.ingest_settings import ingest_settings
@@ -126,8 +126,7 @@ def inspect(data: Path, config: RunConfig, out: Path) -> Inspected:
             temporary_uri=temporary,
             examples_uri=None,
         )
-    leaks_by_design = source.split_by is SplitBy.HASH and config.split.by == "image"
-    on_leak = REPORT if leaks_by_design else config.ingest.on_leak
+    on_leak = settings.on_leak_under(source.split_by)
     would_stop = None
     if source.split_by is not SplitBy.NOTHING:
         would_stop = _why_a_run_would_stop(folder, facts.rows, config, on_leak)

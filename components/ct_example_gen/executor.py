@@ -87,13 +87,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             _keep_copies(quarantined.uri, kept)
         where = kept or quarantined.uri
         outcome = read_outcome(Path(quarantined.uri))
-        # Under split.by: image the leak is what the user asked for; the summary names it.
-        leaks_by_design = split_by is SplitBy.HASH and settings.split.by == "image"
         check_outcome(
             outcome,
             rows=facts.rows,
             max_quarantined=settings.max_quarantined,
-            stop_on_leak=settings.on_leak == STOP and not leaks_by_design,
+            stop_on_leak=settings.on_leak_under(split_by) == STOP,
             where=f"{where}/{quarantine.FILE_NAME}",
             leaks_file=f"{where}/{findings.LEAKS_FILE}",
         )

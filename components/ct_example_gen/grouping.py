@@ -21,7 +21,6 @@ from components.ct_example_gen.near_duplicates.clusters import ClusterPairs
 from components.ct_example_gen.settings import (
     DROP_FROM_TRAIN,
     QUARANTINE,
-    REPORT,
     IngestSettings,
     SplitBy,
 )
@@ -31,7 +30,7 @@ from components.ct_example_gen.slice_record import (
     SliceRecord,
     to_quarantine,
 )
-from components.ct_example_gen.splitting import split_digest, split_of_digest
+from components.ct_example_gen.splitting import hashed_split
 from transform.reading import Reason
 
 DUPLICATES = "duplicates"
@@ -105,8 +104,7 @@ def _with_split(
     group = groups.get(record.patient_digest, record.patient_digest)
     if by is not SplitBy.HASH:
         return group, record
-    digest = group if settings.split.by == "patient" else split_digest(record.id)
-    return group, dataclasses.replace(record, split=split_of_digest(digest, settings.split))
+    return group, dataclasses.replace(record, split=hashed_split(group, record.id, settings.split))
 
 
 class _Sides(beam.CombineFn):
@@ -267,11 +265,8 @@ def decide(
     leaks = (
         grouped | "Sides" >> beam.CombinePerKey(_Sides()) | "FindLeaks" >> beam.FlatMap(_find_leak)
     )
-    # A split by image leaks by design: nothing is left out for it, and the summary names it.
-    leaks_by_design = split_by is SplitBy.HASH and settings.split.by == "image"
-    on_leak = REPORT if leaks_by_design else settings.on_leak
     judged = grouped | "JudgeLeaks" >> beam.FlatMap(
-        _judge_leak, beam.pvalue.AsDict(leaks), on_leak
+        _judge_leak, beam.pvalue.AsDict(leaks), settings.on_leak_under(split_by)
     ).with_outputs(QUARANTINED, main="records")
     found_leaks = leaks | "Leaks" >> beam.Values()
     placed = judged.records | "PlacedClustered" >> beam.FlatMap(_cluster_of, clusters)

@@ -57,6 +57,15 @@ class IngestSettings:
     patient_key: str | None = None
     span: str = "newest"
 
+    def on_leak_under(self, split_by: SplitBy) -> str:
+        """What is done about a leak.
+
+        A split by image leaks by design: it is only reported, for the user asked for it.
+        """
+        if split_by is SplitBy.HASH and self.split.by == "image":
+            return REPORT
+        return self.on_leak
+
     def to_json(self) -> str:
         """All of it as one JSON object, the same text for the same settings."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)

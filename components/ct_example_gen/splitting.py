@@ -35,7 +35,7 @@ def split_digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def split_of_digest(digest: str, shares: SplitShares) -> str:
+def _split_of_digest(digest: str, shares: SplitShares) -> str:
     """The split that a `split_digest` falls into."""
     # 53 bits, so that the division is exact.
     position = (int(digest[:16], 16) >> 11) / 2**53
@@ -44,7 +44,13 @@ def split_of_digest(digest: str, shares: SplitShares) -> str:
     return EVAL if position < shares.train + shares.eval else TEST
 
 
-def hashed_split(patient_id: str, image_id: str, shares: SplitShares) -> str:
-    """The split of a slice, by a hash of its patient (or image), the same in every run."""
-    key = patient_id if shares.by == "patient" else image_id
-    return split_of_digest(split_digest(key), shares)
+def hashed_split(patient_digest: str, image_id: str, shares: SplitShares) -> str:
+    """The split of a slice, by the digest of its patient (or of the image), the same in every run.
+
+    Args:
+      patient_digest: `split_digest` of the patient, or of who stands for the patient's group.
+      image_id: of the slice.
+      shares: of the splits.
+    """
+    digest = patient_digest if shares.by == "patient" else split_digest(image_id)
+    return _split_of_digest(digest, shares)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from pipeline.inspection import ingested
+from components.ct_example_gen.findings import ACCEPTED_FILE
 from pipeline.inspection.findings import Findings
 from pipeline.inspection.ingested import read_duplicates, read_leaks, read_lines, read_quarantine
 
@@ -57,7 +57,7 @@ def to_json(findings: Findings) -> dict[str, Any]:
         map(dataclasses.asdict, read_leaks(findings.folder)), key=lambda row: row["patients"]
     )
     # A Beam job writes its lines in any order.
-    accepted = sorted(read_lines(findings.folder / ingested.ACCEPTED), key=lambda row: row["id"])
+    accepted = sorted(read_lines(findings.folder / ACCEPTED_FILE), key=lambda row: row["id"])
     quarantined = sorted(
         map(dataclasses.asdict, read_quarantine(findings.folder)),
         key=lambda row: (row["id"], row["path"], row["reason"]),

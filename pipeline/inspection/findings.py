@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from components.ct_example_gen.findings import ACCEPTED_FILE
 from components.ct_example_gen.outcome import LEFT_OUT_ON_REQUEST
-from pipeline.inspection import ingested
+from components.ct_example_gen.quarantine import QuarantinedSlice
 from pipeline.inspection.confounds import Confound, find_confounds
 from pipeline.inspection.ingested import (
     DuplicateGroup,
     Leak,
-    QuarantinedSlice,
     in_order,
     read_duplicates,
     read_leaks,
@@ -268,7 +268,7 @@ def gather(
         shown[one.reason].add(one)
 
     accepted = _Accepted()
-    for row in read_lines(folder / ingested.ACCEPTED):
+    for row in read_lines(folder / ACCEPTED_FILE):
         accepted.add(row)
 
     groups: collections.Counter[bool] = collections.Counter()

@@ -8,13 +8,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from components.ct_example_gen.findings import DUPLICATES_FILE, LEAKS_FILE
+from components.ct_example_gen.quarantine import FILE_NAME as QUARANTINE_FILE
+from components.ct_example_gen.quarantine import QuarantinedSlice
 from transform.ct_example import SPLITS
 from transform.errors import CtnetError
-
-ACCEPTED = "accepted.jsonl"
-QUARANTINE = "quarantine.jsonl"
-DUPLICATES = "duplicates.jsonl"
-LEAKS = "leaks.jsonl"
 
 
 def _place(split: str) -> tuple[int, str]:
@@ -47,36 +45,6 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(values, dict):
                 raise CtnetError(f"{path} line {number} is no JSON object")
             yield values
-
-
-@dataclasses.dataclass(frozen=True)
-class QuarantinedSlice:
-    """A slice that is in no split.
-
-    Attributes:
-      id: the slice's id.
-      path: its file.
-      reason: a `transform.reading.Reason` code.
-      detail: one line for a person.
-      frame: which slice of its file, from 0; None for a file of one slice.
-    """
-
-    id: str
-    path: str
-    reason: str
-    detail: str
-    frame: int | None = None
-
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> QuarantinedSlice:
-        """The slice that a line of `quarantine.jsonl` tells of."""
-        return cls(
-            id=values["id"],
-            path=values["path"],
-            reason=values["reason"],
-            detail=values["detail"],
-            frame=values.get("frame"),
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,14 +142,14 @@ class Leak:
 
 def read_quarantine(folder: Path) -> Iterator[QuarantinedSlice]:
     """The quarantined slices, one at a time."""
-    return map(QuarantinedSlice.of, read_lines(folder / QUARANTINE))
+    return (QuarantinedSlice(**line) for line in read_lines(folder / QUARANTINE_FILE))
 
 
 def read_duplicates(folder: Path) -> Iterator[DuplicateGroup]:
     """The groups of near-identical slices, one at a time."""
-    return map(DuplicateGroup.of, read_lines(folder / DUPLICATES))
+    return map(DuplicateGroup.of, read_lines(folder / DUPLICATES_FILE))
 
 
 def read_leaks(folder: Path) -> Iterator[Leak]:
     """The leaks, one at a time."""
-    return map(Leak.of, read_lines(folder / LEAKS))
+    return map(Leak.of, read_lines(folder / LEAKS_FILE))

@@ -11,11 +11,13 @@ from typing import Any
 
 import jinja2
 
-from pipeline.inspection import ingested
+from components.ct_example_gen.findings import DUPLICATES_FILE, LEAKS_FILE
+from components.ct_example_gen.quarantine import FILE_NAME as QUARANTINE_FILE
+from components.ct_example_gen.quarantine import QuarantinedSlice
 from pipeline.inspection.confounds import Confound
 from pipeline.inspection.findings import Findings, Tally
 from pipeline.inspection.histograms import draw_histograms
-from pipeline.inspection.ingested import DuplicateGroup, GroupMember, QuarantinedSlice
+from pipeline.inspection.ingested import DuplicateGroup, GroupMember
 from pipeline.inspection.thumbnails import Thumbnail, Thumbnails
 from pipeline.inspection.verdict import reach_verdict
 from pipeline.inspection.wording import (
@@ -266,9 +268,9 @@ def render_page(findings: Findings, thumbnails: Thumbnails) -> str:
         axis="{} to {:.0f}".format(*_AXIS),
         tallies=_tallies(findings),
         histograms=draw_histograms(findings.sample),
-        quarantine_file=findings.folder / ingested.QUARANTINE,
-        leaks_file=findings.folder / ingested.LEAKS,
-        duplicates_file=findings.folder / ingested.DUPLICATES,
+        quarantine_file=findings.folder / QUARANTINE_FILE,
+        leaks_file=findings.folder / LEAKS_FILE,
+        duplicates_file=findings.folder / DUPLICATES_FILE,
     )
 
 
