@@ -58,7 +58,8 @@ def pool(tmp_path):
 def is_running(pid):
     try:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
+    # It may also go between the opening of the file and the reading of it.
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
