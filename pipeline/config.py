@@ -101,6 +101,26 @@ class IngestConfig(Section):
     )
 
 
+class AugmentationConfig(Section):
+    """Random changes of slices, as in the paper; all off by default."""
+
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(0.0, description="degrees, +-")
+    shift: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="share of the side, +-")
+    flip: bool = Field(False, description="left to right")
+    pad: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        0.0, description="zoom out by up to this share, filled with air"
+    )
+    zoom: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="zoom in by up to this")
+    brightness: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="scaled HU, +-")
+    contrast: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="factor 1 +-")
+
+
+class AugmentedCopiesConfig(AugmentationConfig):
+    """The paper's order of things: augment first, split then. Exists to reproduce its leak."""
+
+    examples_per_class: PositiveInt = Field(5000, description="copies of each class's slices")
+
+
 class SplitConfig(Section):
     """How slices are split where the manifest does not say it."""
 
@@ -110,6 +130,20 @@ class SplitConfig(Section):
     train: OpenFraction = Field(0.7, description="share of the training split")
     eval: OpenFraction = Field(0.15, description="share of the validation split")
     test: OpenFraction = Field(0.15, description="share of the test split")
+    augment_first: AugmentedCopiesConfig | None = Field(
+        None,
+        description="make augmented copies before the split, as the paper did; with by: image "
+        "only, and still more of a leak",
+    )
+
+    @model_validator(mode="after")
+    def _copies_are_split_by_image(self) -> SplitConfig:
+        if self.augment_first is not None and self.by != "image":
+            raise ValueError(
+                "split.augment_first reproduces the paper and needs split.by: image; to augment "
+                "the training split alone, use train.augmentation and train.examples_per_class"
+            )
+        return self
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> SplitConfig:
@@ -143,7 +177,10 @@ class ModelConfig(Section):
         "efficientnet-b3", description="tiny is a three-layer network for trying a pipeline"
     )
     weights: str = Field(
-        "imagenet", min_length=1, description="imagenet, none, or the path of a weights file"
+        "imagenet",
+        min_length=1,
+        description="imagenet, none, the path of a weights file, or last_blessed: all of the last "
+        "blessed model of this workdir (imagenet where there is none)",
     )
     head: Literal["gap", "paper"] = Field(
         "gap", description="gap: global average pool; paper: 4 x 4 average pool, flatten, dense"
@@ -155,20 +192,11 @@ class ModelConfig(Section):
     batch_norm_momentum: OpenFraction | None = Field(
         None, description="of the moving averages; null keeps the backbone's 0.99"
     )
-
-
-class AugmentationConfig(Section):
-    """Random changes of training slices, as in the paper; all off by default."""
-
-    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(0.0, description="degrees, +-")
-    shift: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="share of the side, +-")
-    flip: bool = Field(False, description="left to right")
-    pad: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
-        0.0, description="zoom out by up to this share, filled with air"
+    flip_average: bool = Field(
+        False,
+        description="average the logits of a slice and of its mirror image, in the exported model "
+        "too; an answer then takes twice as long",
     )
-    zoom: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="zoom in by up to this")
-    brightness: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="scaled HU, +-")
-    contrast: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="factor 1 +-")
 
 
 class TrainConfig(Section):
@@ -176,8 +204,23 @@ class TrainConfig(Section):
 
     epochs: PositiveInt = Field(30, description="of fine-tuning, at most")
     head_epochs: NonNegativeInt = Field(1, description="with the backbone frozen, first")
-    batch_size: PositiveInt = Field(16, description="of all replicas together")
-    learning_rate: PositiveFloat = Field(6e-4, description="peak, in fine-tuning")
+    batch_size: PositiveInt = Field(
+        16, description="of each replica; a step takes as many times more as there are replicas"
+    )
+    learning_rate: PositiveFloat = Field(
+        6e-4, description="peak, in fine-tuning, of one replica; multiplied by their number"
+    )
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="factor of the rate from each stage of the backbone to the one below it"
+    )
+    frozen_stages: Annotated[int, Field(ge=0, le=8)] = Field(
+        0, description="of the backbone, from its input, that fine-tuning leaves as they are"
+    )
+    weight_average: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0,
+        description="share that a running average of the weights keeps at the end of each epoch; "
+        "the average is what is validated and exported; 0 is off",
+    )
     head_learning_rate: PositiveFloat = Field(1e-3, description="of the frozen phase (Adam)")
     optimizer: Literal["adam", "adamw"] = Field("adamw", description="of fine-tuning")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(1e-4, description="adamw only")
@@ -201,13 +244,31 @@ class TrainConfig(Section):
     strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu"] = Field(
         "auto", description="tf.distribute; auto is mirrored where there are several GPUs"
     )
+    tpu: str | None = Field(
+        None, description="name or address of the TPU; null: TPU_NAME, else the local one"
+    )
+    mixed_precision: Literal["auto", "off"] = Field(
+        "auto", description="auto: 16-bit arithmetic where the device gains by it, never on a CPU"
+    )
+    xla: Literal["auto", "off"] = Field(
+        "auto", description="auto: compile the step on GPU and TPU, never on a CPU"
+    )
 
 
 class GateConfig(Section):
     """What a model must reach on the test split to be pushed."""
 
+    operating_point: Literal["sensitivity", "youden"] | OpenFraction = Field(
+        "sensitivity",
+        description="how the threshold is chosen on the validation split: sensitivity (reach "
+        "target_sensitivity), youden (sensitivity + specificity at its highest), or the "
+        "probability itself",
+    )
     target_sensitivity: OpenFraction = Field(
         0.9, description="the operating point reaches it on the validation split"
+    )
+    resamples: PositiveInt = Field(
+        1000, description="of the validation patients, from which the threshold is chosen"
     )
     min_sensitivity: Fraction = Field(0.8, description="on the test split")
     min_specificity: Fraction = Field(0.8, description="on the test split")
