@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pydantic
 import yaml
@@ -118,11 +118,15 @@ class AugmentationConfig(Section):
 class AugmentedCopiesConfig(AugmentationConfig):
     """The paper's order of things: augment first, split then. Exists to reproduce its leak."""
 
-    examples_per_class: PositiveInt = Field(5000, description="copies of each class's slices")
+    examples_per_class: PositiveInt = Field(
+        5000,
+        description="to which the slices of each class are multiplied; the first copy of a slice "
+        "is the slice as it is",
+    )
 
 
 class SplitConfig(Section):
-    """How slices are split where the manifest does not say it."""
+    """How slices are split where the manifest does not say it, or is not asked."""
 
     by: Literal["patient", "image"] = Field(
         "patient", description="image exists to reproduce the paper, and leaks patients"
@@ -130,6 +134,9 @@ class SplitConfig(Section):
     train: OpenFraction = Field(0.7, description="share of the training split")
     eval: OpenFraction = Field(0.15, description="share of the validation split")
     test: OpenFraction = Field(0.15, description="share of the test split")
+    ignore_manifest: bool = Field(
+        False, description="draw the split also where the manifest gives one"
+    )
     augment_first: AugmentedCopiesConfig | None = Field(
         None,
         description="make augmented copies before the split, as the paper did; with by: image "
@@ -140,8 +147,8 @@ class SplitConfig(Section):
     def _copies_are_split_by_image(self) -> SplitConfig:
         if self.augment_first is not None and self.by != "image":
             raise ValueError(
-                "split.augment_first reproduces the paper and needs split.by: image; to augment "
-                "the training split alone, use train.augmentation and train.examples_per_class"
+                "augment_first reproduces the paper and needs by: image; to augment the training "
+                "split alone, use train.augmentation and train.examples_per_class"
             )
         return self
 
@@ -324,7 +331,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _tiny_has_no_weights(self) -> RunConfig:
-        if self.model.backbone == "tiny" and self.model.weights != "none":
+        if self.model.backbone == "tiny" and self.model.weights not in ("none", "last_blessed"):
             raise ValueError(
                 "model.backbone: tiny has no pretrained weights; set model.weights: none"
             )
@@ -340,16 +347,20 @@ class RunConfig(Section):
         return self
 
 
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section class that a key holds, be it optional; None where it holds a value."""
+    for part in get_args(annotation) or (annotation,):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
+
+
 def _section_at(path: tuple[str, ...]) -> type[BaseModel] | None:
     """The section class under a path of keys, or None where there is none."""
-    section: type[BaseModel] = RunConfig
+    section: type[BaseModel] | None = RunConfig
     for key in path:
-        field = section.model_fields.get(key)
-        if field is None or not (
-            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        ):
-            return None
-        section = field.annotation
+        field = section.model_fields.get(key) if section else None
+        section = section_of(field.annotation) if field else None
     return section
 
 
@@ -373,12 +384,40 @@ def _describe_expected(path: tuple[str, ...], message: str) -> str:
     if field is None:
         return message
     described = f" ({field.description})" if field.description else ""
-    literals = [value for value in get_args(field.annotation) if isinstance(value, str)]
-    if field.annotation == Literal["fitted"] | float:
-        return f"must be fitted or a number{described}"
-    if literals:
-        return f"must be one of {', '.join(literals)}{described}"
+    words, number = _words_of(field.annotation)
+    if words and number:
+        return f"must be {', '.join(words)} or {number}{described}"
+    if words:
+        return f"must be one of {', '.join(words)}{described}"
     return f"{message}{described}"
+
+
+def _words_of(annotation: Any) -> tuple[list[str], str]:
+    """The words that a key may hold, and which numbers instead of them, empty where none."""
+    words: list[str] = []
+    number = ""
+    for part in [annotation] if get_origin(annotation) is Literal else get_args(annotation):
+        if get_origin(part) is Literal:
+            words += map(str, get_args(part))
+        else:
+            limits = say_limits(part)
+            number = f"a number {limits}" if limits else "a number"
+    return words, number
+
+
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+def say_limits(limited: Any) -> str:
+    """The limits of a number, such as ">= 0, < 1": of a field, or of an annotated type."""
+    if get_origin(limited) is Annotated:
+        return ", ".join(filter(None, map(say_limits, get_args(limited)[1:])))
+    return ", ".join(
+        f"{sign} {getattr(one, name):g}"
+        for one in getattr(limited, "metadata", ())
+        for name, sign in _SIGNS.items()
+        if getattr(one, name, None) is not None
+    )
 
 
 def _explain(error: pydantic.ValidationError) -> str:
@@ -417,7 +456,10 @@ def _set_key(values: dict[str, Any], assignment: str) -> None:
     if isinstance(value, str):
         value = _number_or_text(value)
     for depth, part in enumerate(path[:-1]):
-        child = values.setdefault(part, {})
+        # An optional section that is off is written null.
+        if values.get(part) is None:
+            values[part] = {}
+        child = values[part]
         if not isinstance(child, dict):
             raise ConfigError(f"--set {assignment}: {'.'.join(path[: depth + 1])} is not a section")
         values = child

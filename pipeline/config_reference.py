@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config import RunConfig
+from pipeline.config import RunConfig, say_limits, section_of
 
 _HEAD = """# Configuration
 
@@ -26,7 +26,8 @@ written by `python -m pipeline.config_reference`, and a test holds it to the cod
 def _say_type(annotation: Any) -> str:
     origin = get_origin(annotation)
     if origin is Annotated:
-        return _say_type(get_args(annotation)[0])
+        limits = say_limits(annotation)
+        return _say_type(get_args(annotation)[0]) + (f" ({limits})" if limits else "")
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     if origin in (Union, types.UnionType):
@@ -35,6 +36,8 @@ def _say_type(annotation: Any) -> str:
         return "two numbers"
     if origin is list:
         return "list of text"
+    if section_of(annotation):
+        return "section"
     names = {int: "integer", float: "number", str: "text", bool: "`true`, `false`"}
     return "`null`" if annotation is type(None) else names[annotation]
 
@@ -51,21 +54,16 @@ def _say_default(value: Any) -> str:
 
 def _rows(section: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _rows(field.annotation, f"{prefix}{name}.")
-        else:
+        inner = section_of(field.annotation)
+        if inner is not field.annotation:
             yield _row(f"{prefix}{name}", field)
+        if inner:
+            yield from _rows(inner, f"{prefix}{name}.")
 
 
 def _row(key: str, field: FieldInfo) -> str:
-    limits = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    bounds = ", ".join(
-        f"{sign} {getattr(one, name):g}"
-        for one in field.metadata
-        for name, sign in limits.items()
-        if getattr(one, name, None) is not None
-    )
-    kind = _say_type(field.annotation) + (f", {bounds}" if bounds else "")
+    limits = say_limits(field)
+    kind = _say_type(field.annotation) + (f", {limits}" if limits else "")
     return f"| `{key}` | {kind} | {_say_default(field.default)} | {field.description or ''} |"
 
 

@@ -15,6 +15,7 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
     LatestBlessedModelStrategy,
 )
 from tfx.orchestration import metadata
+from tfx.utils import json_utils
 
 from components.atomic_pusher.component import AtomicPusher
 from components.baseline import statistics_strategy, strategy
@@ -26,17 +27,21 @@ from components.serving_validator.component import ServingValidator
 from components.slice_evaluator.component import SliceEvaluator
 from components.slice_evaluator.gate import Bounds, make_eval_config
 from components.slice_validator.component import SliceValidator
+from components.traceable_trainer import parent_strategy
+from components.traceable_trainer.component import TraceableTrainer
 from pipeline.code_version import code_version
 from pipeline.config import RunConfig
 from pipeline.ingest_settings import key_of
 from pipeline.leaks import describe_leaks
 from pipeline.workdir import Workdir
-from trainer.weights import NONE, BackboneWeights
+from trainer.weights import LAST_BLESSED, NONE, BackboneWeights
 from transform import ct_example
 from transform.schema import SCHEMA_FILE
 
 PREPROCESSING_FN = "transform.preprocessing.preprocessing_fn"
 RUN_FN = "trainer.run.run_fn"
+TRAINER_ID = "Trainer"
+PARENT_ID = "Parent"
 BASELINE_ID = "Baseline"
 BASELINE_STATISTICS_ID = "BaselineStatistics"
 
@@ -49,13 +54,29 @@ _READING = (
 )
 _GRAPH = ("transform/preprocessing.py", "transform/hounsfield.py", "transform/ct_example.py")
 _EXPORT = (*_GRAPH, "transform/picture_graph.py", "transform/prediction.py")
-_RECORD = "transform/training_record.py"
+_RECORD = (
+    "transform/training_record.py",
+    "transform/package_versions.py",
+    "transform/whole_file.py",
+)
 
 _MODEL_FIELDS = ("backbone", "head", "dropout", "batch_norm", "batch_norm_momentum")
+_TRAINER_FIELDS = (
+    "strategy",
+    "tpu",
+    "mixed_precision",
+    "xla",
+    "batch_size",
+    "examples_per_class",
+    "class_weights",
+)
 _FIT_FIELDS = (
     "epochs",
     "head_epochs",
     "learning_rate",
+    "layer_decay",
+    "frozen_stages",
+    "weight_average",
     "head_learning_rate",
     "optimizer",
     "weight_decay",
@@ -77,28 +98,33 @@ def _transform_config(config: RunConfig) -> dict[str, Any]:
     return {**config.transform.model_dump(), "code_version": code_version(*_GRAPH)}
 
 
-def _trainer_config(config: RunConfig, weights: BackboneWeights) -> dict[str, Any]:
-    """What run_fn is given (see `trainer.run.run_fn`); the code version is for the cache."""
+def _trainer_config(config: RunConfig, places: Places, weights: BackboneWeights) -> dict[str, Any]:
+    """What run_fn and the model's origin are made of; the code version is for the cache too."""
     train = config.train.model_dump()
-    model = config.model.model_dump(include=set(_MODEL_FIELDS))
+    model = config.model.model_dump()
+    gate = config.gate
     return {
         "seed": config.seed,
         "hu_min": config.transform.hu_min,
         "window": list(config.hounsfield.window),
-        "target_sensitivity": config.gate.target_sensitivity,
-        "strategy": train["strategy"],
-        "batch_size": train["batch_size"],
-        "examples_per_class": train["examples_per_class"],
-        "class_weights": train["class_weights"],
-        "model": {**model, "image_size": config.transform.image_size},
-        "fit": {
-            **{name: train[name] for name in _FIT_FIELDS},
-            "batch_norm": config.model.batch_norm,
+        "operating_point": gate.operating_point,
+        "target_sensitivity": gate.target_sensitivity,
+        "resamples": gate.resamples,
+        **{name: train[name] for name in _TRAINER_FIELDS},
+        "model": {
+            **{name: model[name] for name in _MODEL_FIELDS},
+            "image_size": config.transform.image_size,
         },
+        "flip_average": model["flip_average"],
+        "fit": {**{name: train[name] for name in _FIT_FIELDS}, "batch_norm": model["batch_norm"]},
         "augmentation": train["augmentation"],
+        "warm_start": model["weights"] == LAST_BLESSED,
         "weights": weights.path or NONE,
         "weights_fingerprint": weights.fingerprint,
-        "code_version": code_version("trainer", _RECORD, *_EXPORT),
+        # TFX gives a training that begins anew other folders than the one that was killed.
+        "checkpoints": f"{places.root}/{TRAINER_ID}/.checkpoints",
+        "code_version": code_version("trainer", "components/traceable_trainer", *_RECORD, *_EXPORT),
+        "data_fingerprint": places.fingerprint,
     }
 
 
@@ -108,7 +134,8 @@ class Places:
 
     Attributes:
       data: what to ingest: a manifest, or a folder of spans.
-      fingerprint: of the manifests and their files, and of the key, for the cache.
+      fingerprint: of the manifests and their files, empty where they are not known beforehand.
+      key_fingerprint: of the key of the patient ids, which ingestion depends on as well.
       split_given: whether the manifests give the split.
       ingest: what to do with what is found there.
       root: of the artifacts.
@@ -120,6 +147,7 @@ class Places:
 
     data: str
     fingerprint: str
+    key_fingerprint: str
     split_given: bool
     ingest: IngestSettings
     root: str
@@ -134,7 +162,8 @@ def local_places(
     """The places of a run on this machine."""
     return Places(
         data=str(data),
-        fingerprint=facts.fingerprint + key_of(settings),
+        fingerprint=facts.fingerprint,
+        key_fingerprint=key_of(settings),
         split_given=facts.rows_with_split > 0,
         ingest=settings,
         root=str(workdir.artifacts),
@@ -172,20 +201,19 @@ def build_components(
     """
     example_gen = CTExampleGen(
         data=places.data,
-        input_fingerprint=places.fingerprint,
+        input_fingerprint=places.fingerprint + places.key_fingerprint,
         code_version=code_version("components/ct_example_gen", *_READING),
         settings=places.ingest,
         findings_copy=places.findings_copy,
     )
     examples = example_gen.outputs["examples"]
+    local = baseline_strategy is strategy.LastOtherBlessedModel
     schema_gen = tfx.components.ImportSchemaGen(schema_file=places.schema)
     schema = schema_gen.outputs["schema"]
     statistics_gen = tfx.components.StatisticsGen(
         examples=examples, stats_options=_statistics_options()
     )
-    baseline_statistics = _baseline_statistics(
-        statistics_gen, local=baseline_strategy is strategy.LastOtherBlessedModel
-    )
+    baseline_statistics = _baseline_statistics(statistics_gen, local=local)
     validator = SliceValidator(
         statistics=statistics_gen.outputs["statistics"],
         schema=schema,
@@ -204,20 +232,24 @@ def build_components(
         disable_statistics=True,
     )
     transform.add_upstream_node(validator)
-    trainer = tfx.components.Trainer(
+    transformed = transform.outputs["transformed_examples"]
+    trainer_config = _trainer_config(config, places, weights)
+    parents = []
+    if config.model.weights == LAST_BLESSED:
+        parents = [_parent(transformed, trainer_config, local=local)]
+    trainer = TraceableTrainer(
         run_fn=RUN_FN,
-        examples=transform.outputs["transformed_examples"],
+        examples=transformed,
         transform_graph=transform.outputs["transform_graph"],
         train_args=tfx.proto.TrainArgs(splits=[ct_example.TRAIN]),
         eval_args=tfx.proto.EvalArgs(splits=[ct_example.EVAL]),
-        custom_config=_trainer_config(config, weights),
-    )
+        # Only where it is asked for: whatever is blessed would change the key of the cache.
+        base_model=parents[0].outputs[strategy.MODEL] if parents else None,
+        custom_config=trainer_config,
+    ).with_id(TRAINER_ID)
     model = trainer.outputs["model"]
-    history = {
-        strategy.MODEL: tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-        strategy.MODEL_BLESSING: tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
-    }
-    if baseline_strategy is strategy.LastOtherBlessedModel:
+    history = _models_and_blessings()
+    if local:
         history[strategy.CANDIDATE] = model
     baseline = tfx.dsl.Resolver(strategy_class=baseline_strategy, **history).with_id(BASELINE_ID)
     evaluator = SliceEvaluator(
@@ -256,7 +288,7 @@ def build_components(
             "components/report_gen",
             "components/slice_evaluator",
             "components/ct_example_gen",
-            _RECORD,
+            *_RECORD,
         ),
     )
     return [
@@ -266,6 +298,7 @@ def build_components(
         baseline_statistics,
         validator,
         transform,
+        *parents,
         trainer,
         baseline,
         evaluator,
@@ -304,6 +337,34 @@ def build_pipeline(
         ),
         beam_pipeline_args=list(config.beam.args),
     )
+
+
+def _models_and_blessings() -> dict[str, tfx.dsl.Channel]:
+    """All that runs of this name left."""
+    artifacts = tfx.types.standard_artifacts
+    return {
+        strategy.MODEL: tfx.dsl.Channel(type=artifacts.Model),
+        strategy.MODEL_BLESSING: tfx.dsl.Channel(type=artifacts.ModelBlessing),
+    }
+
+
+def _parent(
+    examples: tfx.types.BaseChannel, trainer_config: dict[str, Any], *, local: bool
+) -> tfx.dsl.Resolver:
+    """Finds the model that training begins with."""
+    if local:
+        resolver = tfx.dsl.Resolver(
+            strategy_class=parent_strategy.LastBlessedParent,
+            config={"custom_config": json_utils.dumps(trainer_config)},
+            **{parent_strategy.EXAMPLES: examples},
+            **_models_and_blessings(),
+        )
+    else:
+        # Nothing is cached on a cluster, so that no training is ever a repetition.
+        resolver = tfx.dsl.Resolver(
+            strategy_class=LatestBlessedModelStrategy, **_models_and_blessings()
+        )
+    return resolver.with_id(PARENT_ID)
 
 
 def _baseline_statistics(statistics_gen: BaseNode, *, local: bool) -> tfx.dsl.Resolver:

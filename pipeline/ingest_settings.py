@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from components.ct_example_gen.augmented_copies import AugmentedCopies
+from components.ct_example_gen.changed_slice import SliceChanges
 from components.ct_example_gen.patient_ids import ENVIRONMENT, key_fingerprint, load_key, make_key
 from components.ct_example_gen.settings import IngestSettings
 from components.ct_example_gen.splitting import SplitShares
 from pipeline.config import RunConfig
 
 KEY_VARIABLE = "CTNET_PATIENT_KEY"
+
+_SHARES = {"by", "train", "eval", "test"}
 
 
 def ingest_settings(config: RunConfig, own_key: Path) -> IngestSettings:
@@ -51,7 +55,7 @@ def _settings(config: RunConfig, key: str, root: str | None) -> IngestSettings:
     ingest = config.ingest
     return IngestSettings(
         window=config.hounsfield.window,
-        split=SplitShares(**config.split.model_dump()),
+        split=SplitShares(**config.split.model_dump(include=_SHARES)),
         root=root,
         on_leak=ingest.on_leak,
         on_marks=ingest.on_marks,
@@ -61,6 +65,22 @@ def _settings(config: RunConfig, key: str, root: str | None) -> IngestSettings:
         min_lung_fraction=ingest.min_lung_fraction,
         patient_key=key if ingest.patient_ids == "hash" else None,
         span=ingest.span,
+        ignore_manifest_split=config.split.ignore_manifest,
+        augment_first=_copies(config),
+    )
+
+
+def _copies(config: RunConfig) -> AugmentedCopies | None:
+    first = config.split.augment_first
+    if first is None:
+        return None
+    return AugmentedCopies(
+        examples_per_class=first.examples_per_class,
+        seed=config.seed,
+        changes=SliceChanges(
+            **first.model_dump(exclude={"examples_per_class"}),
+            hu_range=(config.transform.hu_min, config.transform.hu_max),
+        ),
     )
 
 

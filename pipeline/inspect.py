@@ -83,7 +83,8 @@ def _input(data: Path, config: RunConfig, out: Path) -> tuple[IngestInput, Manif
         return source, facts, data
     manifests: list[ManifestFile] = resolve_manifests(data, config.ingest.span)
     facts = survey_manifests(manifests)
-    split_by = SplitBy.MANIFEST if facts.rows_with_split else SplitBy.HASH
+    given = facts.rows_with_split and not config.split.ignore_manifest
+    split_by = SplitBy.MANIFEST if given else SplitBy.HASH
     base = data if data.is_dir() else data.parent
     return IngestInput(manifests, count_shards(facts), split_by), facts, base
 

@@ -10,7 +10,7 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 from pipeline.config import RunConfig
 from pipeline.dag import Places, build_pipeline
 from pipeline.ingest_settings import cluster_ingest_settings
-from trainer.weights import BackboneWeights
+from trainer.weights import unresolved_weights, weights_without_blessed_model
 from transform.errors import ConfigError
 from transform.prediction import MODEL_NAME
 from transform.schema import SCHEMA_FILE
@@ -48,6 +48,7 @@ def compile_for_kubeflow(
         Places(
             data=manifest,
             fingerprint="",
+            key_fingerprint="",
             split_given=False,
             ingest=cluster_ingest_settings(config, f"{root}/patient.key"),
             root=root,
@@ -56,7 +57,9 @@ def compile_for_kubeflow(
             findings_copy=None,
         ),
         # The steps find and check the file; here only its name is known.
-        BackboneWeights(config.model.weights, fingerprint=config.model.weights),
+        unresolved_weights(
+            weights_without_blessed_model(config.model.weights, config.model.backbone)
+        ),
         metadata_file=None,
     )
     kubeflow_v2_dag_runner.KubeflowV2DagRunner(

@@ -13,12 +13,20 @@ def describe_leaks(config: RunConfig, *, split_given: bool) -> list[str]:
       split_given: whether the manifest gives the split, so that `split` does not count.
     """
     leaks = []
-    if config.split.by == "image" and not split_given:
+    drawn = config.split.ignore_manifest or not split_given
+    copies = config.split.augment_first
+    if copies is not None:
+        leaks.append(
+            f"Slices were augmented to {copies.examples_per_class} copies of each class before the "
+            "split, as in the paper (split.augment_first): copies of one slice are trained on and "
+            "tested on, so the figures say little about slices not seen before."
+        )
+    if config.split.by == "image" and drawn:
         leaks.append(
             "Slices were split by image, as in the paper (split.by: image): one patient's slices "
             "fall on both sides, so the figures are too good."
         )
-    if config.ingest.on_leak == "report" and split_given:
+    if config.ingest.on_leak == "report" and not drawn:
         leaks.append(
             "A patient whom the manifest puts into two splits is kept in both "
             "(ingest.on_leak: report)."

@@ -11,6 +11,7 @@ from ml_metadata.proto import metadata_store_pb2
 from components.atomic_pusher.executor import publish_unless_newest
 from components.ct_example_gen.outcome import IngestOutcome, read_outcome
 from components.slice_evaluator.gate import Bounds, GateResult, read_gate
+from components.traceable_trainer import origin
 from pipeline.workdir import Workdir
 from transform.ct_example import SPLITS
 
@@ -68,6 +69,13 @@ class PushedVersion:
 def read_gate_result(outputs: StepOutputs, bounds: Bounds) -> GateResult:
     """Figures and bounds of the run's evaluation."""
     return read_gate(outputs.folder("SliceEvaluator", "evaluation"), bounds)
+
+
+def read_start(outputs: StepOutputs) -> str:
+    """What the run's training began with: the parent model's artifact, or backbone weights."""
+    properties = outputs.artifact("Trainer", "model").custom_properties
+    name = origin.PARENT_URI if origin.PARENT_URI in properties else origin.WEIGHTS
+    return properties[name].string_value
 
 
 def read_ingest_outcome(outputs: StepOutputs) -> IngestOutcome:

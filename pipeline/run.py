@@ -20,7 +20,13 @@ from pipeline.run_log import output_to
 from pipeline.summary import Summary, Verdict
 from pipeline.terminal import RunDisplay
 from pipeline.workdir import Workdir, alone_in, open_workdir
-from trainer.weights import resolve_weights
+from trainer.weights import (
+    LAST_BLESSED,
+    BackboneWeights,
+    resolve_weights,
+    unresolved_weights,
+    weights_without_blessed_model,
+)
 from transform.errors import BadDataError, ConfigError, CtnetError
 
 if TYPE_CHECKING:
@@ -46,6 +52,22 @@ def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
+def _find_weights(config: RunConfig, workdir: Workdir) -> BackboneWeights:
+    """The weights that training begins with, checked before anything runs where that can be.
+
+    Raises:
+      ConfigError: they cannot be used.
+    """
+    weights = weights_without_blessed_model(config.model.weights, config.model.backbone)
+    if config.model.weights != LAST_BLESSED:
+        return resolve_weights(weights)
+    if not workdir.metadata.exists():
+        # No run yet, so that nothing is blessed and these will be needed.
+        resolve_weights(weights)
+    # Whether there is a blessed model or not, so that a repeated run is the same to the cache.
+    return unresolved_weights(weights)
+
+
 def _execute(
     request: RunRequest,
     workdir: Workdir,
@@ -59,7 +81,7 @@ def _execute(
     facts = survey_manifests(resolve_manifests(data, request.config.ingest.span))
     summary.fingerprint = facts.fingerprint
     summary.leaks = describe_leaks(request.config, split_given=facts.rows_with_split > 0)
-    weights = resolve_weights(request.config.model.weights)
+    weights = _find_weights(request.config, workdir)
 
     import absl.logging
     import tfx.v1  # noqa: F401 before everything that imports TFDV or TFMA
@@ -108,6 +130,7 @@ def _conclude(
         "examples": run_outputs.count_examples(outcome),
         "quarantined": outcome.quarantined,
         "duplicates": {"groups": outcome.duplicates, "conflicts": outcome.conflicts},
+        **({"copied": outcome.copied} if outcome.copied else {}),
     }
     # Where the rest of a leaking patient or group was dropped, nothing leaks any more.
     if not any(reason.startswith("leaked_") for reason in outcome.quarantined):
@@ -119,6 +142,7 @@ def _conclude(
     pushed = run_outputs.find_pushed(outputs, workdir)
     summary.verdict = Verdict.PUSHED if pushed else Verdict.NOT_BLESSED
     summary.model = str(outputs.folder("Trainer", "model") / "Format-Serving")
+    summary.started_from = run_outputs.read_start(outputs)
     if pushed:
         summary.model, summary.version = str(pushed.folder), pushed.version
         summary.serving = str(workdir.serving)

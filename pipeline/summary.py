@@ -67,6 +67,8 @@ class Summary:
       leaks: sentences about leaks that the configuration allowed.
       drift: sentences about numbers of the slices that differ between splits, or from the last
         accepted run, by more than chance explains.
+      started_from: what training began with: weights of the backbone, or with
+        `model.weights: last_blessed` the folder of the parent's artifact.
       model: the export's SavedModel folder; of the pushed version where it was pushed.
       version: of the pushed model.
       serving: the folder that a server is pointed at.
@@ -85,6 +87,7 @@ class Summary:
     counts: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     leaks: list[str] = dataclasses.field(default_factory=list)
     drift: list[str] = dataclasses.field(default_factory=list)
+    started_from: str | None = None
     model: str | None = None
     version: str | None = None
     serving: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -28,6 +29,20 @@ _WHAT_STEPS_DO = {
 }
 
 
+_EPOCH_FIGURES = ("loss", "auc", "val_loss", "val_auc")
+_STEP_FIGURES = ("loss", "auc")
+# What leaves room for the rest of the line on a terminal of 80 columns.
+_BAR_WIDTH = 10
+
+
+def _figures(metrics: dict[str, float], wanted: tuple[str, ...]) -> str:
+    return "  ".join(f"{name} {metrics[name]:.3f}" for name in wanted if name in metrics)
+
+
+def _time_left(seconds: float | None) -> str:
+    return "" if seconds is None else f"{datetime.timedelta(seconds=round(seconds))} left"
+
+
 class RunDisplay:
     """Progress on standard error: a line a step and an epoch, and a live line on a terminal."""
 
@@ -48,25 +63,30 @@ class RunDisplay:
             self._progress.stop()
             self._progress = None
 
-    def _start_live_line(self, text: str, total: int | None) -> None:
+    def _start_live_line(self, text: str, total: int | None = None) -> None:
         self._stop_live_line()
         if not self._console.is_terminal:
             return
         columns = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
         if total:
-            columns.insert(2, BarColumn())
+            columns = [
+                *columns[:2],
+                BarColumn(bar_width=_BAR_WIDTH),
+                TextColumn("{task.fields[figures]}"),
+                TextColumn("{task.fields[time_left]}"),
+            ]
         self._progress = Progress(*columns, console=self._console, transient=True)
-        self._task = self._progress.add_task(text, total=total)
+        self._task = self._progress.add_task(text, total=total, figures="", time_left="")
         self._progress.start()
 
     def starting(self) -> None:
         """Libraries are being loaded, which takes a while."""
-        self._start_live_line("loading TensorFlow and TFX", None)
+        self._start_live_line("loading TensorFlow and TFX")
 
     def step_begun(self, name: str, number: int, steps: int) -> None:
         """A step begins."""
         self._numbering = f"[{number:2d}/{steps}]"
-        self._start_live_line(f"{self._numbering} {name}", None)
+        self._start_live_line(f"{self._numbering} {name}")
 
     def step_ended(self, name: str, seconds: float, cached: bool) -> None:
         """A step has ended well."""
@@ -85,22 +105,26 @@ class RunDisplay:
         )
 
     def training_progress(self, progress: TrainingProgress) -> None:
-        """A training step or epoch is done."""
+        """A training step or epoch is done, or training goes on after it was stopped."""
         where = f"{progress.phase} epoch {progress.epoch}/{progress.epochs}"
-        if progress.finished:
+        if progress.resumed:
+            self._print_in_step(f"training goes on at {where}")
+        elif progress.finished:
             self._stop_live_line()
-            wanted = ("loss", "auc", "val_loss", "val_auc")
-            figures = "  ".join(
-                f"{name} {progress.metrics[name]:.3f}"
-                for name in wanted
-                if name in progress.metrics
-            )
-            self._console.print(f"{'':8}{where:24}  {figures}", markup=False, soft_wrap=True)
+            self._print_in_step(f"{where:24}  {_figures(progress.metrics, _EPOCH_FIGURES)}")
         elif self._console.is_terminal:
             if self._progress is None or progress.step == 1:
                 self._start_live_line(f"{self._numbering} {where}", progress.steps)
             assert self._progress is not None
-            self._progress.update(self._task, completed=progress.step)  # type: ignore[arg-type]
+            self._progress.update(
+                self._task,  # type: ignore[arg-type]
+                completed=progress.step,
+                figures=_figures(progress.metrics, _STEP_FIGURES),
+                time_left=_time_left(progress.seconds_left),
+            )
+
+    def _print_in_step(self, text: str) -> None:
+        self._console.print(f"{'':8}{text}", markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Nothing more comes before the summary."""

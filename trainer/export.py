@@ -10,6 +10,7 @@ import tf_keras
 
 from transform import ct_example, prediction, preprocessing
 from transform.picture_graph import stored_picture
+from transform.whole_file import UNFINISHED, explaining_failures
 
 _MODEL_INPUTS = (ct_example.IMAGE, ct_example.SLOPE, ct_example.INTERCEPT)
 
@@ -94,13 +95,33 @@ class ServedModel(tf.Module):
         return self._answer(self._transformed(features))
 
     def save(self, folder: str) -> None:
-        """Write the SavedModel with all signatures."""
-        tf.saved_model.save(
-            self,
-            folder,
-            signatures={
-                prediction.SERVING_DEFAULT: self.serving_default,
-                prediction.PREDICT_IMAGE: self.predict_image,
-                prediction.TRANSFORM_FEATURES: self.transform_features,
-            },
-        )
+        """Write the SavedModel with all signatures, whole or not at all.
+
+        It is written beside `folder` and renamed when whole. Object storage has no rename of a
+        folder but copies one object after the other; there, that the Trainer's execution is
+        recorded as finished says that the model is whole.
+
+        Raises:
+          ConfigError: the disk is full, or the folder cannot be written.
+        """
+        unfinished = folder.rstrip("/") + UNFINISHED
+        with explaining_failures("the model", folder):
+            try:
+                if tf.io.gfile.exists(unfinished):
+                    tf.io.gfile.rmtree(unfinished)
+                tf.saved_model.save(
+                    self,
+                    unfinished,
+                    signatures={
+                        prediction.SERVING_DEFAULT: self.serving_default,
+                        prediction.PREDICT_IMAGE: self.predict_image,
+                        prediction.TRANSFORM_FEATURES: self.transform_features,
+                    },
+                )
+                if tf.io.gfile.exists(folder):
+                    tf.io.gfile.rmtree(folder)
+                tf.io.gfile.rename(unfinished, folder)
+            except BaseException:
+                if tf.io.gfile.exists(unfinished):
+                    tf.io.gfile.rmtree(unfinished)
+                raise

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from trainer.backbone_stages import freeze_stages
+from trainer.distribution import Devices
+from trainer.dropout import dropout_generators, reset_generators
+from trainer.layer_rates import LayerwiseAdam, rate_factors
 from trainer.model import Network
-from trainer.progress import ProgressCallback
+from trainer.progress import PhaseClock, PhaseProgress
+from trainer.tensorboard_logs import TensorBoardLogs
+from trainer.training_checkpoint import TrainingCheckpoints, TrainingState
+from trainer.weight_average import running_average
 from transform.training_record import EpochRecord
 
 HEAD = "head"
 FINE_TUNING = "fine-tuning"
 VALIDATION_AUC = "val_auc"
+LEARNING_RATE = "learning_rate"
+
+# A step goes through the backbone forwards and, for twice as long, back; with a frozen one it
+# does not go back.
+_WHOLE_STEP = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +46,9 @@ class FitSettings:
     label_smoothing: float
     early_stopping: int
     batch_norm: str
+    layer_decay: float = 1.0
+    frozen_stages: int = 0
+    weight_average: float = 0.0
 
 
 class WarmupCosine(tf_keras.optimizers.schedules.LearningRateSchedule):
@@ -59,116 +77,258 @@ class WarmupCosine(tf_keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-def _optimizer(settings: FitSettings, steps: int) -> tf_keras.optimizers.Optimizer:
+def _optimizer(
+    network: Network, settings: FitSettings, steps: int
+) -> tf_keras.optimizers.Optimizer:
     rate: float | WarmupCosine = settings.learning_rate
     if settings.schedule == "cosine":
         # A short run keeps most of its steps for learning.
         warmup = min(round(settings.warmup_epochs * steps), settings.epochs * steps // 4)
         rate = WarmupCosine(settings.learning_rate, warmup, settings.epochs * steps)
+    decay = settings.weight_decay if settings.optimizer == "adamw" else 0.0
+    if settings.layer_decay < 1.0:
+        factors = rate_factors(network.model, network.backbone, settings.layer_decay)
+        return LayerwiseAdam(rate, factors, decay)
     if settings.optimizer == "adamw":
-        return tf_keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
+        return tf_keras.optimizers.AdamW(rate, weight_decay=decay)
     return tf_keras.optimizers.Adam(rate)
 
 
-def _compile(
-    network: Network, optimizer: tf_keras.optimizers.Optimizer, settings: FitSettings
-) -> None:
-    network.model.compile(
-        optimizer=optimizer,
-        loss=tf_keras.losses.BinaryCrossentropy(
-            from_logits=True, label_smoothing=settings.label_smoothing
-        ),
-        metrics=[
-            tf_keras.metrics.AUC(name="auc", from_logits=True),
-            tf_keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
-        ],
-        # XLA takes a CPU step from 2 s to 35 s.
-        jit_compile=False,
-    )
+def _weighed(batches: tf.data.Dataset, class_weight: dict[int, float]) -> tf.data.Dataset:
+    """The same batches, each slice with its weight.
+
+    tf_keras takes no class_weight for batches that are dealt to several workers.
+    """
+
+    def weigh(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        positive = tf.reshape(label, [-1]) > 0.5
+        return image, label, tf.where(positive, class_weight[1], class_weight[0])
+
+    return batches.map(weigh, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _fit_phase(
-    network: Network,
-    phase: str,
-    epochs: int,
-    steps: int,
-    endless: bool,
-    train: tf.data.Dataset,
-    validation: tf.data.Dataset,
-    class_weight: dict[int, float] | None,
-    callbacks: list[tf_keras.callbacks.Callback],
-) -> list[EpochRecord]:
-    history = network.model.fit(
-        train,
-        epochs=epochs,
-        steps_per_epoch=steps if endless else None,
-        validation_data=validation,
-        class_weight=class_weight,
-        callbacks=[ProgressCallback(phase, epochs, steps), *callbacks],
-        verbose=0,
-    ).history
-    return [
-        EpochRecord(phase, epoch + 1, {name: float(history[name][epoch]) for name in history})
-        for epoch in range(len(history["loss"]))
-    ]
+def _epochs_since_best(records: list[EpochRecord]) -> int:
+    """Fine-tuning epochs after the best one, which is the first of equal ones."""
+    scores = [one.metrics[VALIDATION_AUC] for one in records if one.phase == FINE_TUNING]
+    return len(scores) - 1 - scores.index(max(scores)) if scores else 0
+
+
+class _Fitting:
+    """One training under way."""
+
+    def __init__(
+        self,
+        network: Network,
+        training: Callable[[int], tf.data.Dataset],
+        validation: tf.data.Dataset,
+        steps: int,
+        settings: FitSettings,
+        devices: Devices,
+        seed: int,
+        checkpoints: TrainingCheckpoints | None,
+        tensorboard: str | None,
+    ):
+        self._network = network
+        self._model = network.model
+        self._training = training
+        self._validation = devices.validation_input(validation)
+        self._steps = steps
+        self._settings = settings
+        self._devices = devices
+        self._seed = seed
+        self._dropout = dropout_generators(network)
+        self._checkpoints = checkpoints
+        self.state = checkpoints.read() if checkpoints else TrainingState()
+        self._found = len(self.state.records)
+        self._logs = TensorBoardLogs(tensorboard, self.state.records) if tensorboard else None
+
+    @property
+    def _going_on(self) -> bool:
+        """Whether a checkpoint was found, and nothing was done since."""
+        return 0 < self._found == len(self.state.records)
+
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        """Give the network these weights, on all devices."""
+        with self._devices.strategy.scope():
+            self._model.set_weights(weights)
+
+    def _compile(self, phase: str) -> None:
+        with self._devices.scope():
+            if phase == HEAD:
+                self._network.freeze_backbone()
+                optimizer = tf_keras.optimizers.Adam(self._settings.head_learning_rate)
+            else:
+                self._network.thaw_backbone(self._settings.batch_norm)
+                freeze_stages(self._network.backbone, self._settings.frozen_stages)
+                optimizer = _optimizer(self._network, self._settings, self._steps)
+            self._model.compile(
+                optimizer=optimizer,
+                loss=tf_keras.losses.BinaryCrossentropy(
+                    from_logits=True, label_smoothing=self._settings.label_smoothing
+                ),
+                metrics=[
+                    tf_keras.metrics.AUC(name="auc", from_logits=True),
+                    tf_keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
+                ],
+                jit_compile=self._devices.jit_compile,
+            )
+            # All its variables now, so that a checkpoint can be restored into them.
+            self._model.optimizer.build(self._model.trainable_variables)
+
+    def run(self, phase: str, epochs: int, later_steps: float = 0.0) -> bool:
+        """Do what is left of a phase.
+
+        Args:
+          phase: HEAD or FINE_TUNING.
+          epochs: of the phase.
+          later_steps: of the phases after it, in steps of this one.
+
+        Returns:
+          Whether the weights are still finite.
+        """
+        records = self.state.records
+        # Once a phase: TensorFlow makes its graph anew.
+        self._compile(phase)
+        if self._checkpoints and self._going_on:
+            optimizer = self._model.optimizer if records[-1].phase == phase else None
+            self._checkpoints.restore(self._model.weights, optimizer)
+        done = sum(record.phase == phase for record in records)
+        clock = PhaseClock(epochs - done, self._steps, later_steps)
+        progress = PhaseProgress(phase, epochs, self._steps, clock)
+        for epoch in range(done + 1, epochs + 1):
+            if self._out_of_patience():
+                break
+            progress.begin_epoch(epoch, resumed=self._going_on)
+            weights, metrics = self._train(progress)
+            # TerminateOnNaN says so.
+            diverged = self._model.stop_training
+            validated = weights
+            if phase == FINE_TUNING and self._settings.weight_average:
+                validated = self.state.average = running_average(
+                    self.state.average, weights, self._settings.weight_average
+                )
+            metrics |= self._validate(validated)
+            if validated is not weights:
+                self.set_weights(weights)
+            records.append(EpochRecord(phase, epoch, metrics))
+            if diverged:
+                progress.end_epoch(metrics)
+                return False
+            if phase == FINE_TUNING and _epochs_since_best(records) == 0:
+                self.state.best = validated if self._settings.early_stopping else None
+            if self._checkpoints:
+                self._checkpoints.save(self.state, self._model.weights, self._model.optimizer)
+            if self._logs:
+                self._logs.write(records[-1])
+            progress.end_epoch(metrics)
+        return True
+
+    def _out_of_patience(self) -> bool:
+        patience = self._settings.early_stopping
+        return bool(patience) and _epochs_since_best(self.state.records) >= patience
+
+    def _train(self, progress: PhaseProgress) -> tuple[list[np.ndarray], dict[str, float]]:
+        """One epoch; the weights and the figures after it."""
+        number = len(self.state.records)
+        reset_generators(self._dropout, self._seed, number)
+        history = self._model.fit(
+            self._devices.training_input(self._training(number)),
+            steps_per_epoch=self._steps,
+            callbacks=[progress, tf_keras.callbacks.TerminateOnNaN()],
+            verbose=0,
+        ).history
+        metrics = {name: float(values[-1]) for name, values in history.items()}
+        rate = tf_keras.backend.get_value(self._model.optimizer.learning_rate)
+        with self._devices.strategy.scope():
+            return self._model.get_weights(), {**metrics, LEARNING_RATE: float(rate)}
+
+    def _validate(self, weights: list[np.ndarray]) -> dict[str, float]:
+        # Where replicas each have their own, this also gives them the mean of their BatchNorm
+        # statistics: the same that a checkpoint would.
+        self.set_weights(weights)
+        figures = self._model.evaluate(self._validation, return_dict=True, verbose=0)
+        return {f"val_{name}": float(value) for name, value in figures.items()}
 
 
 def fit(
     network: Network,
     *,
-    train: tf.data.Dataset,
+    training: Callable[[int], tf.data.Dataset],
     validation: tf.data.Dataset,
     steps: int,
-    endless: bool = False,
     class_weight: dict[int, float] | None,
     settings: FitSettings,
-    strategy: tf.distribute.Strategy,
+    devices: Devices,
+    checkpoints: str | None = None,
+    tensorboard: str | None = None,
+    seed: int = 0,
 ) -> list[EpochRecord]:
-    """Fit the network; with early stopping it ends with the weights of its best epoch.
+    """Fit the network, from the beginning or from where a process before this one was stopped.
+
+    It ends with the weights of its best epoch where there is early stopping, else with those of
+    the last; with a running average, its are meant. The same arguments give the same weights,
+    whether training was stopped in between or not. Training whose loss is no longer finite ends.
 
     Args:
-      network: built under `strategy`.
-      train: batches of one epoch.
-      validation: batches of the validation split.
+      network: built under `devices.scope()`, after this module was imported.
+      training: the batches that this worker takes in an epoch, for all its replicas together, of
+        a fixed size; epochs count from 0 through both phases.
+      validation: batches of the validation split, the same on all workers.
       steps: batches of an epoch.
-      endless: whether `train` goes on beyond an epoch; then each phase is one pass through it.
       class_weight: weight of each class in the loss, or None.
       settings: how.
-      strategy: whose devices are used.
+      devices: what it computes on.
+      checkpoints: a folder that all workers can read, for the state after each epoch, and for
+        this training alone; None for none. `trainer.training_checkpoint.clear` removes it.
+      tensorboard: a folder for logs, None for none.
+      seed: of dropout.
 
     Returns:
-      The learning curves.
+      The learning curves, with the epochs of processes before this one. `metrics` are loss, auc
+      and accuracy, the same with `val_`, and learning_rate (that of the last step).
+
+    Raises:
+      ConfigError: a folder cannot be written to, or the backbone has too few stages.
     """
-    records: list[EpochRecord] = []
-    if settings.head_epochs:
-        with strategy.scope():
-            network.freeze_backbone()
-            _compile(network, tf_keras.optimizers.Adam(settings.head_learning_rate), settings)
-        records += _fit_phase(
-            network, HEAD, settings.head_epochs, steps, endless, train, validation, class_weight, []
-        )
-    with strategy.scope():
-        network.thaw_backbone(settings.batch_norm)
-        _compile(network, _optimizer(settings, steps), settings)
-    callbacks: list[tf_keras.callbacks.Callback] = [tf_keras.callbacks.TerminateOnNaN()]
-    if settings.early_stopping:
-        callbacks.append(
-            tf_keras.callbacks.EarlyStopping(
-                monitor=VALIDATION_AUC,
-                mode="max",
-                patience=settings.early_stopping,
-                restore_best_weights=True,
-            )
-        )
-    records += _fit_phase(
-        network,
-        FINE_TUNING,
-        settings.epochs,
-        steps,
-        endless,
-        train,
-        validation,
-        class_weight,
-        callbacks,
+
+    def batches_of(epoch: int) -> tf.data.Dataset:
+        batches = training(epoch)
+        return _weighed(batches, class_weight) if class_weight else batches
+
+    fingerprint = json.dumps(
+        {
+            "settings": dataclasses.asdict(settings),
+            "steps": steps,
+            "class_weight": class_weight,
+            "replicas": devices.replicas,
+            "precision": devices.precision,
+            "seed": seed,
+            "weights": [weight.shape.as_list() for weight in network.model.weights],
+        }
     )
-    return records
+    saved = None
+    if checkpoints:
+        own_folder = devices.own_folder(checkpoints)
+        saved = TrainingCheckpoints(checkpoints, own_folder, fingerprint)
+    fitting = _Fitting(
+        network,
+        batches_of,
+        validation,
+        steps,
+        settings,
+        devices,
+        seed,
+        saved,
+        tensorboard if devices.is_chief else None,
+    )
+    state = fitting.state
+    finite = True
+    if len(state.records) < settings.head_epochs:
+        later_steps = _WHOLE_STEP * settings.epochs * steps
+        finite = fitting.run(HEAD, settings.head_epochs, later_steps)
+    if finite:
+        fitting.run(FINE_TUNING, settings.epochs)
+    kept = state.average if state.best is None else state.best
+    if kept is not None:
+        fitting.set_weights(kept)
+    return state.records

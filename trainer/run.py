@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras
-from sklearn.metrics import roc_auc_score
+from absl import logging
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from trainer import calibration
+from trainer import pictures, training_checkpoint
 from trainer.augmentation import Augmentation
 from trainer.centre import fitted_centre
-from trainer.distribution import make_strategy
+from trainer.distribution import Devices, make_devices
 from trainer.export import Decision, ServedModel
 from trainer.fitting import FitSettings, fit
-from trainer.input import SplitFiles, training_batches, validation_batches
-from trainer.model import ModelSettings, build_network
-from trainer.operating_point import choose_threshold
-from trainer.weights import resolve_weights
-from transform.errors import BadDataError
+from trainer.flip_average import flip_averaged
+from trainer.global_batch import GlobalBatch, scaled
+from trainer.input import SplitFiles, training_epoch, validation_batches
+from trainer.model import ModelSettings, Network, build_network
+from trainer.validation import Rule, Validation
+from trainer.warm_start import network_folder, save_network, starting_network
+from trainer.weights import RANDOM_WEIGHTS
+from transform.package_versions import package_versions
 from transform.training_record import TrainingRecord
 
 
@@ -31,104 +36,152 @@ def _class_weight(negative: int, positive: int) -> dict[int, float]:
     return {0: total / (2.0 * negative), 1: total / (2.0 * positive)}
 
 
-def _validation_logits(
-    model: tf_keras.Model, batches: tf.data.Dataset
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits float32 [n] and labels int [n] of the validation split, in one pass."""
-    logits, labels = [], []
-    for image, label in batches:
-        logits.append(model.predict_on_batch(image)[:, 0])
-        labels.append(label.numpy()[:, 0].astype(int))
-    return np.concatenate(logits), np.concatenate(labels)
+def _checkpoint_folder(
+    config: Mapping[str, Any], parent: str | None, *splits: SplitFiles
+) -> str | None:
+    """The folder of this very training: the same configuration, parent and files find it again."""
+    root = config["checkpoints"]
+    if root is None:
+        return None
+    files = [
+        (name, status.length, status.mtime_nsec)
+        for split in splits
+        for name in split.names
+        for status in [tf.io.gfile.stat(name)]
+    ]
+    identity = json.dumps([config, parent, files], sort_keys=True)
+    return f"{root}/{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
 
-def _at_threshold(
-    probability: np.ndarray, labels: np.ndarray, threshold: float
-) -> dict[str, float]:
-    decided = probability >= threshold
-    return {
-        "sensitivity": float(decided[labels == 1].mean()),
-        "specificity": float((~decided)[labels == 0].mean()),
-        "auc": float(roc_auc_score(labels, probability)),
-    }
+def _on_one_device(network: Network, settings: ModelSettings, devices: Devices) -> Network:
+    """The same network in float32 on this process's own device, to answer with and to export.
+
+    All workers must take part, because BatchNorm's averages are read across them.
+    """
+    with devices.strategy.scope():
+        weights = network.model.get_weights()
+    plain = build_network(settings, RANDOM_WEIGHTS)
+    plain.model.set_weights(weights)
+    return plain
 
 
 def run_fn(fn_args: FnArgs) -> None:
     """Fit, calibrate, choose the operating point, export.
 
-    `fn_args.custom_config` holds: `seed`; `hu_min`; `window`; `target_sensitivity`; `strategy`;
-    `batch_size`; `examples_per_class`; `class_weights`; and the fields of `ModelSettings` (all but
+    Under `train.strategy: multi_worker` every worker calls it, and only the chief writes.
+
+    `fn_args.custom_config` holds: `seed`; `hu_min`; `window`; `operating_point`,
+    `target_sensitivity`, `resamples`; `strategy`, `tpu`, `mixed_precision`, `xla`; `batch_size` (of
+    a replica); `examples_per_class`; `class_weights`; the fields of `ModelSettings` (all but
     `centre`) under `model`, of `FitSettings` under `fit` and of `Augmentation` under
-    `augmentation`; and `weights`, which `trainer.weights.resolve_weights` takes.
+    `augmentation`; `flip_average`; `weights`, which `trainer.weights.resolve_weights` takes, and
+    `warm_start`, whether `fn_args.base_model` comes before them; and `checkpoints`, a folder that
+    outlives the process, or None.
 
     Raises:
-      ConfigError: weights that do not fit, or devices that are not there.
+      ConfigError: weights that do not fit, devices that are not there, or a folder that cannot be
+        written to.
       BadDataError: training diverged.
     """
     config: dict[str, Any] = fn_args.custom_config
     tf_keras.utils.set_random_seed(config["seed"])
     # Before any other operation: collective ones cannot be set up later.
-    strategy = make_strategy(config["strategy"])
+    devices = make_devices(
+        config["strategy"],
+        tpu=config["tpu"],
+        mixed_precision=config["mixed_precision"],
+        xla=config["xla"],
+    )
     # A run is a function of its configuration and its input, on a GPU too.
     tf.config.experimental.enable_op_determinism()
     transform = tft.TFTransformOutput(fn_args.transform_output)
-    centre = fitted_centre(transform, config["hu_min"])
     train_files = SplitFiles(fn_args.train_files, transform)
+    eval_files = SplitFiles(fn_args.eval_files, transform)
+    centre = fitted_centre(transform, config["hu_min"])
     negative, positive = train_files.count_by_label()
     per_class = config["examples_per_class"]
-    drawn = 2 * per_class if per_class else negative + positive
-    # A batch larger than the epoch would leave the epoch without any.
-    batch_size = min(config["batch_size"], drawn)
-    train = training_batches(
-        train_files,
-        batch_size=batch_size,
-        augmentation=Augmentation(**config["augmentation"]),
-        centre=centre,
-        balanced=per_class is not None,
-        seed=config["seed"],
+    epoch_slices = 2 * per_class if per_class else negative + positive
+    batch = GlobalBatch.of(config["batch_size"], epoch_slices, devices)
+    fit_settings = scaled(FitSettings(**config["fit"]), devices.replicas)
+    logging.info(
+        "a step takes %d slices: %d replicas with %d each; learning rate %g, that of one replica "
+        "times their number",
+        batch.slices,
+        devices.replicas,
+        batch.slices // devices.replicas,
+        fit_settings.learning_rate,
     )
-    validation = validation_batches(SplitFiles(fn_args.eval_files, transform), batch_size)
-
-    with strategy.scope():
-        network = build_network(
-            ModelSettings(**config["model"], centre=centre), resolve_weights(config["weights"])
+    model_settings = ModelSettings(**config["model"], centre=centre)
+    with devices.scope():
+        network = starting_network(
+            model_settings,
+            weights=config["weights"],
+            base_model=fn_args.base_model,
+            warm_start=config["warm_start"],
         )
+
+    def training(epoch: int) -> tf.data.Dataset:
+        return training_epoch(
+            train_files,
+            epoch=epoch,
+            batch_size=batch.of_worker,
+            augmentation=Augmentation(**config["augmentation"]),
+            centre=centre,
+            per_class=per_class,
+            seed=config["seed"],
+            worker=devices.worker,
+            workers=devices.workers,
+        )
+
+    checkpoints = _checkpoint_folder(config, fn_args.base_model, train_files, eval_files)
+    resumed_from = training_checkpoint.finished_epochs(checkpoints) if checkpoints else None
+    weigh = config["class_weights"] and per_class is None
     epochs = fit(
         network,
-        train=train,
-        validation=validation,
-        steps=drawn // batch_size,
-        endless=per_class is not None,
-        class_weight=(
-            _class_weight(negative, positive)
-            if config["class_weights"] and per_class is None
-            else None
-        ),
-        settings=FitSettings(**config["fit"]),
-        strategy=strategy,
+        training=training,
+        validation=validation_batches(eval_files, batch.slices),
+        steps=batch.steps,
+        class_weight=_class_weight(negative, positive) if weigh else None,
+        settings=fit_settings,
+        devices=devices,
+        checkpoints=checkpoints,
+        tensorboard=f"{fn_args.model_run_dir}/tensorboard",
+        seed=config["seed"],
     )
+    plain = _on_one_device(network, model_settings, devices)
+    if not devices.is_chief:
+        return
 
-    logits, labels = _validation_logits(network.model, validation)
-    if not np.isfinite(logits).all():
-        raise BadDataError(
-            "training diverged (the network's answers are not finite); lower train.learning_rate"
-        )
-    temperature = calibration.fit_temperature(logits, labels)
-    probability = calibration.probabilities(logits, temperature)
-    threshold = choose_threshold(probability, labels, config["target_sensitivity"])
-
-    ServedModel(
-        network.model, transform, Decision(temperature, threshold), tuple(config["window"])
-    ).save(fn_args.serving_model_dir)
+    model = flip_averaged(plain.model) if config["flip_average"] else plain.model
+    rule = Rule(
+        config["operating_point"],
+        config["target_sensitivity"],
+        config["resamples"],
+        config["seed"],
+    )
+    validated = Validation.of(model, eval_files, batch.slices, rule)
+    decision = Decision(validated.temperature, validated.point.threshold)
+    ServedModel(model, transform, decision, tuple(config["window"])).save(fn_args.serving_model_dir)
+    save_network(plain, model_settings, network_folder(fn_args.serving_model_dir))
+    pictures.draw_learning_curves(epochs).write(fn_args.model_run_dir)
+    validated.draw(fn_args.model_run_dir)
     TrainingRecord(
         epochs=epochs,
         training_slices=(negative, positive),
         centre=centre,
-        temperature=temperature,
-        calibration_error=(
-            calibration.expected_calibration_error(calibration.probabilities(logits, 1.0), labels),
-            calibration.expected_calibration_error(probability, labels),
-        ),
-        threshold=threshold,
-        validation=_at_threshold(probability, labels, threshold),
+        temperature=validated.temperature,
+        calibration_error=validated.calibration_error(),
+        negative_log_likelihood=validated.negative_log_likelihood(),
+        threshold=validated.point.threshold,
+        operating_point=validated.point,
+        validation=validated.figures(),
+        seed=config["seed"],
+        replicas=devices.replicas,
+        global_batch_size=batch.slices,
+        learning_rate=fit_settings.learning_rate,
+        resumed_from=resumed_from,
+        warm_start=fn_args.base_model,
+        versions=package_versions(),
     ).write(fn_args.model_run_dir)
+    if checkpoints:
+        training_checkpoint.clear(checkpoints)

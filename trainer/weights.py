@@ -10,6 +10,7 @@ from transform.errors import ConfigError
 
 NONE = "none"
 IMAGENET = "imagenet"
+LAST_BLESSED = "last_blessed"
 
 # tf_keras.applications.efficientnet: the file that weights="imagenet" fetches, and its MD5.
 _KERAS_FILE = "efficientnetb3_notop.h5"
@@ -22,8 +23,10 @@ class BackboneWeights:
     """Resolved weights.
 
     Attributes:
-      path: the HDF5 file, None for random weights.
-      fingerprint: MD5 of the file, "none" for random weights.
+      path: the HDF5 file, None for random weights. Where the Trainer looks for the file itself,
+        what `resolve_weights` takes.
+      fingerprint: MD5 of the file, "none" for random weights; where the file is not known yet,
+        what `resolve_weights` takes.
     """
 
     path: str | None
@@ -33,6 +36,29 @@ class BackboneWeights:
     def is_keras_imagenet(self) -> bool:
         """Whether this is Keras's own file, whose inputs need one more rescaling inside."""
         return self.fingerprint == _KERAS_MD5
+
+
+RANDOM_WEIGHTS = BackboneWeights(None, NONE)
+
+
+def unresolved_weights(weights: str) -> BackboneWeights:
+    """Weights that the Trainer finds and checks itself."""
+    return RANDOM_WEIGHTS if weights == NONE else BackboneWeights(weights, fingerprint=weights)
+
+
+def weights_without_blessed_model(weights: str, backbone: str) -> str:
+    """What `model.weights` means where no model is blessed yet.
+
+    Args:
+      weights: `model.weights`.
+      backbone: `model.backbone`; "tiny" has no pretrained weights.
+
+    Returns:
+      `weights`, or what stands in for "last_blessed".
+    """
+    if weights != LAST_BLESSED:
+        return weights
+    return NONE if backbone == "tiny" else IMAGENET
 
 
 def _md5(path: Path) -> str:
@@ -47,7 +73,7 @@ def _from_file(path: Path) -> BackboneWeights:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ConfigError(
-            f"model.weights: {path}: {reason}; give imagenet, none, or the path of "
+            f"model.weights: {path}: {reason}; give imagenet, none, last_blessed, or the path of "
             f"a file like Keras's {_KERAS_FILE}"
         ) from None
     if signature != _HDF5_SIGNATURE:
@@ -76,14 +102,15 @@ def _from_keras() -> BackboneWeights:
 
 
 def resolve_weights(weights: str) -> BackboneWeights:
-    """Find the file that `model.weights` means.
+    """Find the file of the backbone's weights.
 
     Args:
-      weights: "imagenet" (downloaded once into Keras's cache), "none", or a path.
+      weights: "imagenet" (downloaded once into Keras's cache), "none", or a path; for
+        `model.weights: last_blessed` see `weights_without_blessed_model`.
 
     Raises:
       ConfigError: the file is missing, is not HDF5, or cannot be downloaded.
     """
     if weights == NONE:
-        return BackboneWeights(None, NONE)
+        return RANDOM_WEIGHTS
     return _from_keras() if weights == IMAGENET else _from_file(Path(weights).expanduser())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import ml_metadata
 from tfx import types
 from tfx.components.evaluator import constants
@@ -10,6 +12,20 @@ from tfx.dsl.components.common import resolver
 CANDIDATE = "candidate"
 MODEL = "model"
 MODEL_BLESSING = "model_blessing"
+
+
+def newest_blessed_first(
+    models: list[types.Artifact], blessings: list[types.Artifact]
+) -> Iterator[tuple[types.Artifact, types.Artifact]]:
+    """Blessed models with their blessings; the order is that of blessing, not of training."""
+    by_id = {model.id: model for model in models}
+    for blessing in sorted(blessings, key=lambda one: one.id, reverse=True):
+        model = by_id.get(
+            blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY)
+        )
+        blessed = blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY)
+        if model is not None and blessed == constants.BLESSED_VALUE:
+            yield model, blessing
 
 
 class LastOtherBlessedModel(resolver.ResolverStrategy):
@@ -34,21 +50,7 @@ class LastOtherBlessedModel(resolver.ResolverStrategy):
           `model` with one model or none, beside the candidate.
         """
         candidates = input_dict[CANDIDATE]
-        models = {model.id: model for model in input_dict[MODEL]}
-        blessings = sorted(input_dict[MODEL_BLESSING], key=lambda one: one.id, reverse=True)
-        for blessing in blessings:
-            model_id = blessing.get_int_custom_property(
-                constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY
-            )
-            blessed = blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY)
-            if (
-                blessed == constants.BLESSED_VALUE
-                and model_id in models
-                and all(candidate.id != model_id for candidate in candidates)
-            ):
-                return {
-                    CANDIDATE: candidates,
-                    MODEL: [models[model_id]],
-                    MODEL_BLESSING: [blessing],
-                }
+        for model, blessing in newest_blessed_first(input_dict[MODEL], input_dict[MODEL_BLESSING]):
+            if all(candidate.id != model.id for candidate in candidates):
+                return {CANDIDATE: candidates, MODEL: [model], MODEL_BLESSING: [blessing]}
         return {CANDIDATE: candidates, MODEL: [], MODEL_BLESSING: []}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import tensorflow as tf
 
@@ -50,8 +50,17 @@ def written_whole(
         raise
 
 
+def _itself(slice_id: str, example: bytes) -> Iterable[tuple[str, bytes]]:
+    return ((slice_id, example),)
+
+
 def distribute(
-    temporary_uri: str, examples_uri: str, shard: int, shards: int, splits: Mapping[str, str]
+    temporary_uri: str,
+    examples_uri: str,
+    shard: int,
+    shards: int,
+    splits: Mapping[str, str],
+    copies: Callable[[str, bytes], Iterable[tuple[str, bytes]]] = _itself,
 ) -> None:
     """Copy the waiting examples of a shard into the files of their splits, in the same order.
 
@@ -60,10 +69,11 @@ def distribute(
       examples_uri: folder of the Examples artifact.
       shard: which shard.
       shards: of how many.
-      splits: split by slice id; slices that are not in it are left behind.
+      splits: split by example id; examples that are not in it are left behind.
+      copies: what becomes of a waiting slice and its example: ids and examples.
 
     Raises:
-      RuntimeError: a slice is not there: the shard was read twice, with another result.
+      RuntimeError: an example is not there: the shard was read twice, with another result.
     """
     pending = pending_path(temporary_uri, shard)
     name = f"data_tfrecord-{shard:05d}-of-{shards:05d}.gz"
@@ -75,10 +85,11 @@ def distribute(
             for split in sorted(set(splits.values()))
         }
         waiting = dict(splits)
-        for key, record in _keyed_records(pending):
-            split = waiting.pop(key, None)
-            if split is not None:
-                writers[split].write(record)
+        for slice_id, example in _keyed_records(pending):
+            for key, record in copies(slice_id, example):
+                split = waiting.pop(key, None)
+                if split is not None:
+                    writers[split].write(record)
         if waiting:
             raise RuntimeError(
                 f"shard {shard}: {len(waiting)} accepted slices are not in {pending}; run again"

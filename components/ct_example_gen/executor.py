@@ -18,7 +18,7 @@ from components.ct_example_gen.ingestion import IngestInput, count_shards, inges
 from components.ct_example_gen.manifest import survey_manifests
 from components.ct_example_gen.outcome import check_outcome, read_outcome
 from components.ct_example_gen.patient_ids import ENVIRONMENT, make_key
-from components.ct_example_gen.settings import STOP, IngestSettings, SplitBy
+from components.ct_example_gen.settings import STOP, IngestSettings
 from components.ct_example_gen.spans import resolve_manifests
 from transform.ct_example import SPLITS
 
@@ -53,7 +53,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         Raises:
           BadDataError: going on would mislead; copies of the findings stay.
-          ConfigError: the key of the patient ids cannot be made.
+          ConfigError: the key of the patient ids cannot be made, or the settings do not go with
+            the manifest.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
@@ -61,7 +62,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         settings = IngestSettings.from_json(exec_properties["settings"])
         manifests = resolve_manifests(Path(exec_properties["data"]), settings.span)
         facts = survey_manifests(manifests)
-        split_by = SplitBy.MANIFEST if facts.rows_with_split else SplitBy.HASH
+        split_by = settings.split_source(split_given=facts.rows_with_split > 0)
 
         if settings.patient_key and not settings.patient_key.startswith(ENVIRONMENT):
             make_key(Path(settings.patient_key))
@@ -87,6 +88,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             _keep_copies(quarantined.uri, kept)
         where = kept or quarantined.uri
         outcome = read_outcome(Path(quarantined.uri))
+        copies = settings.augment_first
         check_outcome(
             outcome,
             rows=facts.rows,
@@ -94,5 +96,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             stop_on_leak=settings.on_leak_under(split_by) == STOP,
             where=f"{where}/{quarantine.FILE_NAME}",
             leaks_file=f"{where}/{findings.LEAKS_FILE}",
+            examples_per_class=copies.examples_per_class if copies else None,
         )
         examples.set_string_custom_property("outcome", json.dumps(dataclasses.asdict(outcome)))

@@ -16,6 +16,7 @@ from typing import Any
 import apache_beam as beam
 
 from components.ct_example_gen import outcome
+from components.ct_example_gen.augmented_copies import MakeCopies
 from components.ct_example_gen.findings import DuplicateGroup, Leak
 from components.ct_example_gen.near_duplicates.clusters import ClusterPairs
 from components.ct_example_gen.settings import (
@@ -214,6 +215,8 @@ def decide(
     pairs: beam.PCollection,
     settings: IngestSettings,
     split_by: SplitBy,
+    *,
+    examples_per_class: int | None = None,
 ) -> dict[str, beam.PCollection]:
     """Decide of every readable slice: which split, or quarantine.
 
@@ -225,9 +228,12 @@ def decide(
       pairs: (id, id) of near-identical slices.
       settings: of the ingestion.
       split_by: where the splits come from.
+      examples_per_class: make copies of the slices up to this number before they are split, as in
+        `augmented_copies`; None makes none.
 
     Returns:
-      By tag: "records" (SliceRecord with its split), QUARANTINED, COUNTED, DUPLICATES, LEAKS.
+      By tag: "records" (SliceRecord with its split, one a slice or one a copy), QUARANTINED,
+      COUNTED, DUPLICATES, LEAKS.
     """
     clusters = beam.pvalue.AsSingleton(pairs | "Clusters" >> beam.CombineGlobally(ClusterPairs()))
     clustered = records | "Clustered" >> beam.FlatMap(_cluster_of, clusters)
@@ -259,7 +265,13 @@ def decide(
         | "BoundPatients" >> beam.CombineGlobally(ClusterPairs())
         | "GroupNames" >> beam.Map(group_names)
     )
-    grouped = kept.records | "WithSplit" >> beam.Map(
+    to_split, counted_slices = kept.records, []
+    if examples_per_class is not None:
+        to_split = kept.records | "MakeCopies" >> MakeCopies(examples_per_class)
+        counted_slices = [
+            kept.records | "CountCopied" >> beam.Map(lambda one: (outcome.COPIED, one.label, ""))
+        ]
+    grouped = to_split | "WithSplit" >> beam.Map(
         _with_split, beam.pvalue.AsSingleton(bound), settings, split_by
     )
     leaks = (
@@ -278,6 +290,7 @@ def decide(
     counted = (
         found_leaks | "CountLeaks" >> beam.Map(_count_leak),
         duplicates | "CountDuplicates" >> beam.Map(_count_duplicates),
+        *counted_slices,
     ) | "CountedGroups" >> beam.Flatten()
     quarantined = (
         kept[QUARANTINED],

@@ -8,7 +8,9 @@ one worker in one order. No bundle holds more than one slice's pixels.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -17,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import apache_beam as beam
 
 from components.ct_example_gen import findings, grouping, outcome, quarantine
+from components.ct_example_gen.augmented_copies import AugmentedCopies, copies_of_example
 from components.ct_example_gen.checked_rows import CheckedRow, ReadCheckedRows
 from components.ct_example_gen.example_shards import distribute
 from components.ct_example_gen.manifest import ManifestFacts, ManifestRow
@@ -66,15 +69,22 @@ def _give_to_splits(
     shards: int,
     temporary_uri: str,
     examples_uri: str,
+    copies: AugmentedCopies | None,
 ) -> Iterator[tuple[str, str, str]]:
     shard, records = shard_and_records
     splits = {}
+    counts: collections.Counter[str] = collections.Counter()
     for record in records:
         if record.id in splits:
             raise RuntimeError(f"shard {shard}: two slices are called {record.id}")
         splits[record.id] = record.split
+        counts[record.copy_of] += 1
         yield outcome.ACCEPTED, record.split, record.label
-    distribute(temporary_uri, examples_uri, shard, shards, splits)
+    place = functools.partial(distribute, temporary_uri, examples_uri, shard, shards, splits)
+    if copies is None:
+        place()
+    else:
+        place(lambda one, example: copies_of_example(one, example, counts[one], copies))
 
 
 def _to_accepted(record: SliceRecord) -> str:
@@ -140,7 +150,15 @@ def ingest(
         ).with_outputs(QUARANTINED, COUNTED, FINGERPRINTS, main="records")
     )
     pairs = read[FINGERPRINTS] | "FindNearDuplicates" >> FindNearDuplicates(temporary_uri)
-    decided = grouping.decide(read.records, pairs, settings, source.split_by)
+    # An inspection is about the slices as they came.
+    copies = settings.augment_first if examples_uri is not None else None
+    decided = grouping.decide(
+        read.records,
+        pairs,
+        settings,
+        source.split_by,
+        examples_per_class=copies.examples_per_class if copies else None,
+    )
     if examples_uri is None:
         accepted = decided["records"]
         _write_lines(
@@ -157,7 +175,7 @@ def ingest(
             | "KeyByPending" >> beam.WithKeys(lambda one: one.shard)
             | "GroupByPending" >> beam.GroupByKey()
             | "GiveToSplits"
-            >> beam.FlatMap(_give_to_splits, source.shards, temporary_uri, examples_uri)
+            >> beam.FlatMap(_give_to_splits, source.shards, temporary_uri, examples_uri, copies)
         )
     quarantined = (
         unusable_rows,

@@ -17,6 +17,7 @@ FILE_NAME = "counts.jsonl"
 ROW = "row"
 INPUT = "input"
 ACCEPTED = "accepted"
+COPIED = "copied"
 QUARANTINED = "quarantined"
 LEAK = "leak"
 DUPLICATES = "duplicates"
@@ -30,7 +31,7 @@ CONFLICT = "conflict"
 # Why slices are in quarantine that are not faulty: a setting asked for it.
 LEFT_OUT_ON_REQUEST = (Reason.LITTLE_LUNG, Reason.LEAKED_PATIENT, Reason.LEAKED_GROUP)
 
-_CLASSES = ("0", "1")
+_NAMES = {"1": "positive", "0": "negative"}
 
 
 @dataclasses.dataclass
@@ -38,7 +39,7 @@ class IngestOutcome:
     """Counts of what an ingestion did.
 
     Attributes:
-      accepted: slices by split and label ("0", "1").
+      accepted: examples by split and label ("0", "1"): a slice each, or a copy of one.
       quarantined: slices by reason.
       leaks: patients found in two splits, by the splits they were found in ("test+train").
       group_leaks: likewise, groups of different patients who have a picture in common.
@@ -46,6 +47,8 @@ class IngestOutcome:
       slices: that the rows named, those that a volume was not asked for left out.
       duplicates: groups of near-identical slices under one label.
       conflicts: groups of near-identical slices under two labels.
+      copied: slices by label that the examples are augmented copies of; empty where the examples
+        are the slices.
     """
 
     accepted: dict[str, dict[str, int]]
@@ -56,10 +59,13 @@ class IngestOutcome:
     slices: int = 0
     duplicates: int = 0
     conflicts: int = 0
+    copied: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def total_accepted(self) -> int:
-        """Slices in all splits."""
+        """Slices in all splits, each once, however many copies of it there are."""
+        if self.copied:
+            return sum(self.copied.values())
         return sum(sum(by_label.values()) for by_label in self.accepted.values())
 
     @property
@@ -75,7 +81,7 @@ class IngestOutcome:
 
 def read_outcome(folder: Path) -> IngestOutcome:
     """Read the counts that the Beam job left in a quarantine artifact's folder."""
-    outcome = IngestOutcome({split: dict.fromkeys(_CLASSES, 0) for split in SPLITS}, {}, {})
+    outcome = IngestOutcome({split: dict.fromkeys(sorted(_NAMES), 0) for split in SPLITS}, {}, {})
     quarantined: collections.Counter[str] = collections.Counter()
     leaks: dict[str, collections.Counter[str]] = {
         BY_PATIENT: collections.Counter(),
@@ -86,6 +92,8 @@ def read_outcome(folder: Path) -> IngestOutcome:
         if kind == ACCEPTED:
             by_label = outcome.accepted.setdefault(first, {})
             by_label[second] = by_label.get(second, 0) + count
+        elif kind == COPIED:
+            outcome.copied[first] = outcome.copied.get(first, 0) + count
         elif kind == QUARANTINED:
             quarantined[first] += count
         elif kind == LEAK:
@@ -98,6 +106,7 @@ def read_outcome(folder: Path) -> IngestOutcome:
             outcome.conflicts += count
         else:
             outcome.duplicates += count
+    outcome.copied = dict(sorted(outcome.copied.items()))
     outcome.quarantined = dict(sorted(quarantined.items()))
     outcome.leaks = dict(sorted(leaks[BY_PATIENT].items()))
     outcome.group_leaks = dict(sorted(leaks[BY_DUPLICATES].items()))
@@ -120,6 +129,7 @@ def check_outcome(
     stop_on_leak: bool,
     where: str,
     leaks_file: str,
+    examples_per_class: int | None = None,
 ) -> None:
     """Stop where going on would mislead.
 
@@ -130,10 +140,12 @@ def check_outcome(
       stop_on_leak: whether a patient, or a picture, in two splits stops the run.
       where: the quarantine file, for the message.
       leaks_file: the file that lists the leaks, likewise.
+      examples_per_class: to which copies were to multiply each class, None where none were.
 
     Raises:
-      BadDataError: slices were lost, none is usable, too many are quarantined, a patient or a
-        picture in two splits, or a class missing from a split.
+      BadDataError: slices or copies were lost, none is usable, too many are quarantined, a patient
+        or a picture in two splits, more slices in a class than copies are wanted, or a class
+        missing from a split.
     """
     counted = outcome.total_accepted + outcome.total_quarantined
     if outcome.rows != rows or outcome.slices != counted:
@@ -167,10 +179,27 @@ def check_outcome(
             f"{', and '.join(found)}; see {leaks_file}, mend the split column, or set "
             "ingest.on_leak to drop_from_train or report"
         )
+    if examples_per_class is not None:
+        _check_copies(outcome, examples_per_class)
     for split in SPLITS:
-        for label, name in (("1", "positive"), ("0", "negative")):
+        for label, name in _NAMES.items():
             if outcome.accepted[split][label] == 0:
                 raise BadDataError(
                     f"the {split} split has no {name} slice; give more patients, or a split "
                     "column in the manifest"
                 )
+
+
+def _check_copies(outcome: IngestOutcome, examples_per_class: int) -> None:
+    for label, slices in outcome.copied.items():
+        if slices > examples_per_class:
+            raise BadDataError(
+                f"split.augment_first.examples_per_class is {examples_per_class}, but there are "
+                f"{slices} {_NAMES[label]} slices, and each is to have a copy at least; raise it"
+            )
+        made = sum(by_label[label] for by_label in outcome.accepted.values())
+        if made != examples_per_class:
+            raise BadDataError(
+                f"of {examples_per_class} {_NAMES[label]} copies {made} came out of the Beam job, "
+                "so its runner lost or repeated some; try another runner in beam.args"
+            )

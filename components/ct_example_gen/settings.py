@@ -7,7 +7,10 @@ import enum
 import json
 from typing import Any, Final, Literal
 
+from components.ct_example_gen.augmented_copies import AugmentedCopies
+from components.ct_example_gen.changed_slice import SliceChanges
 from components.ct_example_gen.splitting import SplitShares
+from transform.errors import ConfigError
 
 STOP: Final = "stop"
 DROP_FROM_TRAIN: Final = "drop_from_train"
@@ -43,6 +46,8 @@ class IngestSettings:
       patient_key: where the key of the patient ids' hashes is (see `patient_ids.load_key`); None
         keeps the ids as they are.
       span: which spans of a folder of them: "newest", a number or "last:K".
+      ignore_manifest_split: split by hash also where the manifest gives the split.
+      augment_first: make augmented copies before the split; None does not.
     """
 
     window: tuple[float, float]
@@ -56,6 +61,26 @@ class IngestSettings:
     min_lung_fraction: float = 0.0
     patient_key: str | None = None
     span: str = "newest"
+    ignore_manifest_split: bool = False
+    augment_first: AugmentedCopies | None = None
+
+    def split_source(self, *, split_given: bool) -> SplitBy:
+        """Where the splits come from.
+
+        Args:
+          split_given: whether the manifest gives a split.
+
+        Raises:
+          ConfigError: the manifest's split stands against copies that are to be split.
+        """
+        if not split_given or self.ignore_manifest_split:
+            return SplitBy.HASH
+        if self.augment_first is not None:
+            raise ConfigError(
+                "split.augment_first splits copies by image, but the manifest has a split column; "
+                "set split.ignore_manifest: true to leave it aside, or split.augment_first: null"
+            )
+        return SplitBy.MANIFEST
 
     def on_leak_under(self, split_by: SplitBy) -> str:
         """What is done about a leak.
@@ -75,4 +100,11 @@ class IngestSettings:
         """What `to_json` wrote."""
         values: dict[str, Any] = json.loads(text)
         values["window"] = tuple(values["window"])
-        return cls(**{**values, "split": SplitShares(**values["split"])})
+        values["split"] = SplitShares(**values["split"])
+        if copies := values["augment_first"]:
+            changes = copies["changes"]
+            changes["hu_range"] = tuple(changes["hu_range"])
+            values["augment_first"] = AugmentedCopies(
+                **{**copies, "changes": SliceChanges(**changes)}
+            )
+        return cls(**values)

@@ -15,7 +15,7 @@ from components.ct_example_gen.outcome import IngestOutcome, read_outcome
 from components.ct_example_gen.quarantine import QuarantinedSlice, read_quarantine
 from components.slice_evaluator.gate import Bounds, GateResult, read_gate
 from components.slice_evaluator.predictions import SlicePrediction, read_predictions
-from transform.training_record import TrainingRecord, read_record
+from transform.training_record import PICTURES, TrainingRecord, read_record
 
 # More would bury the reader; the quarantine itself has all of them.
 QUARANTINED_SHOWN = 200
@@ -85,6 +85,7 @@ class ReportContent:
       outcome: what came of the manifest.
       quarantined: the first slices in quarantine; `outcome.quarantined` counts all of them.
       training: learning curves, calibration, operating point.
+      training_pictures: SVG files that training drew, by name; a run of an older release has none.
       gate: figures on the test split, and the bounds.
       predictions: what the model said of the test split.
       blessed: whether the evaluation let the model pass.
@@ -101,6 +102,7 @@ class ReportContent:
     outcome: IngestOutcome
     quarantined: list[QuarantinedSlice]
     training: TrainingRecord
+    training_pictures: dict[str, str]
     gate: GateResult
     predictions: Predictions
     blessed: bool
@@ -163,6 +165,11 @@ def gather(
         outcome=read_outcome(quarantine),
         quarantined=list(itertools.islice(read_quarantine(quarantine), QUARANTINED_SHOWN)),
         training=read_record(training),
+        training_pictures={
+            name: path.read_text(encoding="utf-8")
+            for name in PICTURES
+            if (path := training / f"{name}.svg").exists()
+        },
         gate=read_gate(evaluation, bounds),
         predictions=in_columns(read_predictions(evaluation)),
         blessed=blessed,

@@ -17,9 +17,9 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from components.report_gen.content import Predictions, ReportContent
-from components.report_gen.wording import count, listed, number
+from components.report_gen.wording import count, number
 from components.slice_evaluator.gate import AUC
-from transform.training_record import EpochRecord
+from transform.training_record import CALIBRATION, LEARNING_CURVES, THRESHOLD
 
 # Blue and vermilion of Okabe and Ito's colour-blind safe palette, and a grey; each lightened or
 # darkened until it keeps a contrast of 3 to 1 and more on white and on near-black.
@@ -48,6 +48,11 @@ _STYLE: dict[Any, Any] = {
     "legend.fontsize": 8.5,
     "lines.linewidth": 1.8,
     "lines.solid_capstyle": "round",
+}
+_TRAINING_TITLES = {
+    LEARNING_CURVES: "Learning curves",
+    CALIBRATION: "Calibration",
+    THRESHOLD: "Choice of the threshold",
 }
 _SIZE = (4.2, 3.35)
 # A curve of a million slices looks the same with so many corners.
@@ -81,8 +86,14 @@ def _to_svg(figure: Figure, name: str, alt: str) -> Markup:
         transparent=True,
         metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
     )
-    svg = text.getvalue()
+    return _inline(text.getvalue(), name, alt)
+
+
+def _inline(svg: str, name: str, alt: str) -> Markup:
+    """The `<svg>` element of a file that Matplotlib wrote, for a place among others in a page."""
     svg = svg[svg.index("<svg") :]
+    # The title would show wherever the pointer rests; the label is for those who cannot see.
+    svg = re.sub(r"<title>.*?</title>\s*|<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     # The style would apply to the whole page; the page's own has it.
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
@@ -343,68 +354,11 @@ def _draw_histogram(content: ReportContent) -> Picture:
     return _draw(name, title, alt, paint)
 
 
-def _phase_starts(epochs: list[EpochRecord]) -> list[tuple[int, str]]:
-    """Index from 0 of each phase's first epoch, and the phase."""
-    return [
-        (index, epoch.phase)
-        for index, epoch in enumerate(epochs)
-        if index == 0 or epochs[index - 1].phase != epoch.phase
-    ]
-
-
-def _say_phases(epochs: list[EpochRecord]) -> str:
-    starts = _phase_starts(epochs)
-    ends = [*(index for index, _ in starts[1:]), len(epochs)]
-    said = [
-        f"{phase}: epoch {start + 1}" if end == start + 1 else f"{phase}: epochs {start + 1}–{end}"
-        for (start, phase), end in zip(starts, ends, strict=True)
-    ]
-    return "  |  ".join(said)
-
-
-def _draw_learning_curves(content: ReportContent) -> Picture:
-    name, title = "learning-curves", "Learning curves"
-    epochs = content.training.epochs
-    if not epochs:
-        return _draw_nothing(name, title, "no epoch was recorded")
-    numbers = np.arange(1, len(epochs) + 1)
-
-    def curve(metric: str) -> np.ndarray:
-        return np.array([epoch.metrics.get(metric, np.nan) for epoch in epochs], np.float64)
-
-    def paint(figure: Figure) -> None:
-        upper, lower = figure.subplots(2, sharex=True)
-        marker = "o" if len(epochs) < 12 else ""
-        for axes, metric, label in ((upper, "loss", "loss"), (lower, AUC, "AUC")):
-            for key, colour, line, of in (
-                (f"val_{metric}", BLUE, "-", "validation"),
-                (metric, GREY, "--", "training"),
-            ):
-                axes.plot(
-                    numbers,
-                    curve(key),
-                    color=colour,
-                    linestyle=line,
-                    marker=marker,
-                    markersize=3.5,
-                    label=of,
-                )
-            axes.set_ylabel(label)
-            for index, _ in _phase_starts(epochs)[1:]:
-                axes.axvline(index + 0.5, color=GREY, linewidth=1.0, alpha=0.7)
-        upper.set_title(_say_phases(epochs), loc="left", fontsize=8.5, parse_math=False)
-        lower.set(xlabel="epoch", xlim=(0.5, len(epochs) + 0.5))
-        lower.xaxis.set_major_locator(MaxNLocator(integer=True))
-        lower.legend(loc="lower right", ncols=2)
-
-    finite = curve(f"val_{AUC}")[np.isfinite(curve(f"val_{AUC}"))]
-    best = number(float(finite.max())) if finite.size else "undefined"
-    phases = listed([phase for _, phase in _phase_starts(epochs)])
-    alt = (
-        f"Loss and AUC on the training and validation splits over {count(len(epochs), 'epoch')} "
-        f"({phases}); the best validation AUC is {best}."
-    )
-    return _draw(name, title, alt, paint)
+def _drawn_in_training(name: str, svg: str) -> Picture:
+    """A picture that training left, which says in its `<title>` what it shows."""
+    found = re.search(r"<title>(.*?)</title>", svg, flags=re.DOTALL)
+    alt = str(Markup(found[1]).unescape()) if found else ""
+    return Picture(name, _TRAINING_TITLES[name], alt, _inline(svg, name, alt))
 
 
 def draw_pictures(content: ReportContent) -> list[Picture]:
@@ -415,5 +369,5 @@ def draw_pictures(content: ReportContent) -> list[Picture]:
         _draw_confusion(content),
         _draw_histogram(content),
         _draw_reliability(content),
-        _draw_learning_curves(content),
+        *(_drawn_in_training(name, svg) for name, svg in content.training_pictures.items()),
     ]

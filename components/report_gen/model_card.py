@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 
 import jinja2
@@ -11,6 +12,7 @@ from components.report_gen.content import ReportContent
 from components.report_gen.verdict import Verdict, reach_verdict
 from components.report_gen.wording import count, listed, metric_name, number
 from transform import ct_example
+from transform.training_record import SENSITIVITY_RULE, YOUDEN_RULE, OperatingPoint
 
 INTENDED_USE = (
     "An aid for professionals who read chest CT: for one axial slice it gives the probability "
@@ -94,13 +96,37 @@ def _describe_limits(content: ReportContent) -> list[str]:
     ]
 
 
-def _describe_threshold(content: ReportContent) -> str:
-    target = content.config.get("gate", {}).get("target_sensitivity")
-    reached = f"a sensitivity of {number(target, 2)}" if target else "the wanted sensitivity"
+def _describe_choice(point: OperatingPoint) -> str:
+    """Where the threshold comes from, as the end of a sentence, and how sure it is."""
+    how = {
+        SENSITIVITY_RULE: "chosen for a sensitivity of "
+        f"{number(point.target_sensitivity or math.nan, 2)} on the validation split",
+        YOUDEN_RULE: "chosen where sensitivity and specificity add up to most on the validation "
+        "split",
+    }.get(point.rule, "as the configuration has it")
+    ranges = [
+        f"{name} of {number(low)} to {number(high)}"
+        for name, (low, high) in (
+            ("sensitivity", point.sensitivity_interval),
+            ("specificity", point.specificity_interval),
+        )
+    ]
     return (
-        f"A slice is called positive where its calibrated probability is at least "
-        f"{number(content.training.threshold)}: the highest threshold that reaches {reached} on "
-        "the validation split."
+        f"{how}. There, 95 % of {count(point.resamples, 'resample')} of the validation patients "
+        f"have a {' and a '.join(ranges)}."
+    )
+
+
+def _describe_threshold(content: ReportContent) -> str:
+    training = content.training
+    return (
+        "A slice is called positive where its calibrated probability is at least "
+        f"{number(training.threshold)}, "
+        + (
+            _describe_choice(training.operating_point)
+            if training.operating_point
+            else "chosen on the validation split."
+        )
     )
 
 

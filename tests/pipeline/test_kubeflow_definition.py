@@ -11,9 +11,9 @@ from transform.errors import ConfigError
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def compiled(output):
+def compiled(output, *assignments):
     compile_for_kubeflow(
-        load_config(ROOT / "configs" / "covid_ct.yaml"),
+        load_config(ROOT / "configs" / "covid_ct.yaml", list(assignments)),
         manifest="/mnt/data/manifest.csv",
         root="gs://bucket/ctnet",
         image="registry.example/ctnet:1",
@@ -48,6 +48,18 @@ def test_nothing_of_this_machine_is_in_the_definition(tmp_path):
     text = compiled(tmp_path / "pipeline.yaml")
     assert str(ROOT) not in text
     assert str(tmp_path) not in text
+
+
+def test_training_can_begin_with_the_last_blessed_model(tmp_path):
+    definition = yaml.safe_load(compiled(tmp_path / "pipeline.yaml", "model.weights=last_blessed"))
+    tasks = definition["root"]["dag"]["tasks"]
+    wired = tasks["Trainer"]["inputs"]["artifacts"]["base_model"]["taskOutputArtifact"]
+    assert wired == {"producerTask": "Parent-model-resolver", "outputArtifactKey": "model"}
+    assert "Parent-model-blessing-resolver" in tasks
+    # Where nothing is blessed yet, the step looks for these.
+    given = tasks["Trainer"]["inputs"]["parameters"]["custom_config"]
+    text = given["runtimeValue"]["constantValue"]["stringValue"]
+    assert json.loads(text)["weights"] == "imagenet"
 
 
 def test_vertex_ai_gets_json(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from pipeline.config import RunConfig, load_config, parse_config
+from pipeline.config import AugmentationConfig, RunConfig, load_config, parse_config
 from transform.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -50,8 +50,13 @@ def test_the_paper_s_configuration_has_the_paper_s_numbers():
         16,
         100,
     )
-    assert config.train.examples_per_class == 5000
+    # Augmented first, split then, and not augmented again.
+    assert config.split.augment_first.examples_per_class == 5000
+    assert config.split.augment_first.rotation > 0
+    assert config.train.examples_per_class is None
+    assert config.train.augmentation == AugmentationConfig()
     assert config.split.by == "image"
+    assert config.split.ignore_manifest
     assert config.split.train + config.split.eval == pytest.approx(0.8)
 
 
@@ -73,6 +78,14 @@ def test_an_empty_file_and_empty_sections_mean_the_defaults(tmp_path):
             {"train": {"augmentation": {"rotate": 3}}},
             "train.augmentation.rotate: no such key; did you mean train.augmentation.rotation?",
         ),
+        (
+            {"split": {"by": "image", "augment_first": {"rotate": 3}}},
+            "split.augment_first.rotate: no such key; did you mean split.augment_first.rotation?",
+        ),
+        (
+            {"split": {"augment_frist": None}},
+            "split.augment_frist: no such key; did you mean split.augment_first?",
+        ),
     ],
 )
 def test_an_unknown_key_suggests_the_near_one(values, line):
@@ -80,8 +93,8 @@ def test_an_unknown_key_suggests_the_near_one(values, line):
 
 
 def test_an_unknown_key_like_no_other_lists_those_that_there_are():
-    line = refusal({"split": {"zzz": 1}})
-    assert line == "split.zzz: no such key; known here: by, train, eval, test"
+    line = refusal({"hounsfield": {"zzz": 1}})
+    assert line == "hounsfield.zzz: no such key; known here: window"
 
 
 def test_a_span_may_be_written_as_a_number():
@@ -102,6 +115,19 @@ def test_a_span_may_be_written_as_a_number():
         ({"transform": {"zero_centre": "mean"}}, ["zero_centre: 'mean'", "fitted or a number"]),
         ({"transform": {"zero_centre": True}}, ["zero_centre: True", "fitted or a number"]),
         ({"transform": {"image_size": 16}}, ["transform.image_size: 16", "equal to 32"]),
+        ({"gate": {"operating_point": "best"}}, ["'best'", "sensitivity, youden or a number > 0"]),
+        ({"gate": {"operating_point": 1.5}}, ["operating_point: 1.5", "a number > 0, < 1"]),
+        ({"gate": {"operating_point": True}}, ["operating_point: True", "sensitivity, youden or"]),
+        (
+            {"split": {"augment_first": {"examples_per_class": "many"}}},
+            ["split.augment_first.examples_per_class: 'many'", "valid integer"],
+        ),
+        (
+            {"split": {"augment_first": {"rotation": 181}}},
+            ["split.augment_first.rotation: 181", "equal to 180"],
+        ),
+        ({"split": {"augment_first": 5000}}, ["augment_first: 5000", "section with keys such as"]),
+        ({"split": {"augment_first": True}}, ["augment_first: True", "section with keys such as"]),
         ({"beam": {"args": ["--a", 3]}}, ["beam.args: 3", "valid string"]),
         ({"name": "My Run"}, ["name: 'My Run'", "pattern"]),
         ({"ingest": {"span": "oldest"}}, ["ingest.span: 'oldest'", "newest", "last:K"]),
@@ -124,6 +150,11 @@ def test_a_wrong_value_is_named_with_its_key_and_what_would_be_right(values, sai
         ({"hounsfield": {"window": [400, -1000]}}, "hounsfield: the window's first number"),
         ({"transform": {"hu_min": 500}}, "transform: hu_min must be below hu_max"),
         ({"split": {"train": 0.9}}, "split: train, eval and test must add up to 1, not 1.2"),
+        (
+            {"split": {"augment_first": {"flip": True}}},
+            "split: augment_first reproduces the paper and needs by: image; to augment the "
+            "training split alone, use train.augmentation and train.examples_per_class",
+        ),
         (
             {"model": {"head": "paper"}, "transform": {"image_size": 96}},
             "model.head: paper pools 4 x 4 features and needs transform.image_size >= 97",
@@ -174,11 +205,32 @@ def test_several_mistakes_are_counted():
         ("model.weights=/data/a=b.h5", lambda config: config.model.weights == "/data/a=b.h5"),
         ("model.weights=none", lambda config: config.model.weights == "none"),
         ("model.batch_norm_momentum=null", lambda config: config.model.batch_norm_momentum is None),
+        ("gate.operating_point=0.4", lambda config: config.gate.operating_point == 0.4),
+        ("gate.operating_point=youden", lambda config: config.gate.operating_point == "youden"),
+        (
+            "train.augmentation={rotation: 15, flip: true}",
+            lambda config: config.train.augmentation == AugmentationConfig(rotation=15, flip=True),
+        ),
         ("name=hospital-a", lambda config: config.name == "hospital-a"),
     ],
 )
 def test_set_takes_numbers_lists_and_nested_keys(assignment, read):
     assert read(parse_config({}, [assignment]))
+
+
+@pytest.mark.parametrize("written", [{}, {"augment_first": None}, {"augment_first": {}}])
+def test_set_reaches_into_a_section_that_is_off_by_default(written):
+    values = {"split": {"by": "image", **written}}
+    config = parse_config(values, ["split.augment_first.examples_per_class=500"])
+    assert config.split.augment_first.examples_per_class == 500
+
+
+def test_set_switches_an_optional_section_off_and_on_again():
+    values = {"split": {"by": "image", "augment_first": {"flip": True}}}
+    off = ["split.augment_first=null", "split.by=patient"]
+    assert parse_config(values, off).split.augment_first is None
+    again = parse_config(values, ["split.augment_first=null", "split.augment_first.shift=0.1"])
+    assert (again.split.augment_first.flip, again.split.augment_first.shift) == (False, 0.1)
 
 
 def test_a_later_set_wins_over_an_earlier_one_and_over_the_file():

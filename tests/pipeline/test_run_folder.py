@@ -49,3 +49,17 @@ def test_a_configuration_that_leaks_says_so_and_the_default_does_not():
 def test_a_split_given_by_the_manifest_leaks_only_what_the_manifest_does():
     by_image = parse_config({"split": {"by": "image"}})
     assert describe_leaks(by_image, split_given=True) == []
+
+
+def test_copies_made_before_the_split_are_a_leak_of_their_own_with_their_number():
+    split = {"by": "image", "ignore_manifest": True, "augment_first": {"examples_per_class": 70}}
+    for split_given in (True, False):
+        copies, by_image = describe_leaks(parse_config({"split": split}), split_given=split_given)
+        assert "70 copies of each class before the split" in copies
+        assert "split.augment_first" in copies
+        assert "split.by: image" in by_image
+
+
+def test_a_manifest_s_split_that_is_left_aside_leaks_nothing():
+    kept = {"split": {"ignore_manifest": True}, "ingest": {"on_leak": "report"}}
+    assert describe_leaks(parse_config(kept), split_given=True) == []

@@ -6,7 +6,12 @@ import pytest
 import tf_keras
 
 from trainer.model import ModelSettings, build_network
-from trainer.weights import BackboneWeights, resolve_weights
+from trainer.weights import (
+    BackboneWeights,
+    resolve_weights,
+    unresolved_weights,
+    weights_without_blessed_model,
+)
 from transform.errors import ConfigError
 
 SETTINGS = ModelSettings(
@@ -31,13 +36,33 @@ def test_none_means_random_weights():
     assert resolve_weights("none") == BackboneWeights(None, "none")
 
 
+@pytest.mark.parametrize(
+    ("weights", "backbone", "meant"),
+    [
+        ("last_blessed", "efficientnet-b3", "imagenet"),
+        ("last_blessed", "tiny", "none"),
+        ("none", "efficientnet-b3", "none"),
+        ("some/file.h5", "efficientnet-b3", "some/file.h5"),
+    ],
+)
+def test_without_a_blessed_model_training_begins_as_the_configuration_says(
+    weights, backbone, meant
+):
+    assert weights_without_blessed_model(weights, backbone) == meant
+
+
+def test_weights_that_the_trainer_finds_itself_keep_their_name():
+    assert unresolved_weights("imagenet") == BackboneWeights("imagenet", "imagenet")
+    assert unresolved_weights("none") == resolve_weights("none")
+
+
 def test_a_missing_file_is_one_line_that_says_what_can_be_given(tmp_path):
     path = tmp_path / "missing.h5"
     with pytest.raises(ConfigError) as error:
         resolve_weights(str(path))
     line = one_line(error)
     assert f"{path}: No such file or directory" in line
-    assert "imagenet, none, or the path" in line
+    assert "imagenet, none, last_blessed, or the path" in line
 
 
 def test_a_folder_is_one_line(tmp_path):

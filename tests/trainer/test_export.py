@@ -1,6 +1,7 @@
 """The exported SavedModel against the model in memory, Transform, and ingestion."""
 
 import io
+import resource
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ import tf_keras
 from PIL import Image
 
 from trainer.export import Decision, ServedModel
+from trainer.flip_average import flip_averaged
 from trainer.model import ModelSettings, build_network
 from trainer.weights import BackboneWeights
 from transform import prediction, preprocessing
 from transform.ct_example import EVAL, TRAIN, SliceFacts, StoredSlice, make_example
+from transform.errors import ConfigError
 from transform.reading import read_slice
 
 WINDOW = (-1000.0, 400.0)
@@ -72,11 +75,14 @@ def threshold(in_memory):
 
 
 @pytest.fixture(scope="module")
-def exported(network, study, threshold, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exported")
-    ServedModel(network.model, study.transform, Decision(TEMPERATURE, threshold), WINDOW).save(
-        str(folder)
-    )
+def served(network, study, threshold):
+    return ServedModel(network.model, study.transform, Decision(TEMPERATURE, threshold), WINDOW)
+
+
+@pytest.fixture(scope="module")
+def exported(served, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    served.save(str(folder))
     return tf.saved_model.load(str(folder)).signatures
 
 
@@ -102,6 +108,65 @@ def test_the_export_decides_at_the_stored_threshold(exported, study, in_memory, 
     np.testing.assert_allclose(found[prediction.THRESHOLD], threshold, atol=1e-6)
     np.testing.assert_array_equal(found[prediction.DECISION], in_memory >= threshold)
     assert found[prediction.DECISION].sum() == 7
+
+
+def test_a_flip_averaged_export_predicts_what_slice_and_mirror_image_give_in_memory(
+    network, study, tmp_path
+):
+    """The mean of the two logits, through serialised CT examples, calibrated and decided."""
+    averaged = flip_averaged(network.model)
+    shown = images(study, EVAL)
+    each = [
+        network.model(one, training=False).numpy()[:, 0].astype(np.float64)
+        for one in (shown, shown[:, :, ::-1])
+    ]
+    logits = averaged(shown, training=False).numpy()[:, 0]
+    np.testing.assert_allclose(logits, np.mean(each, axis=0), atol=1e-5)
+    # Without averaging the answer would be another.
+    assert np.abs(each[0] - logits).max() > 1e-3
+    in_memory = 1.0 / (1.0 + np.exp(-np.mean(each, axis=0) / TEMPERATURE))
+    threshold = float(np.sort(in_memory)[4:6].mean())
+    ServedModel(averaged, study.transform, Decision(TEMPERATURE, threshold), WINDOW).save(
+        str(tmp_path / "model")
+    )
+    loaded = tf.saved_model.load(str(tmp_path / "model")).signatures
+    found = answers(loaded, raw_in_order_of(study, EVAL))
+    np.testing.assert_allclose(found[prediction.PROBABILITY], in_memory, atol=1e-5)
+    np.testing.assert_array_equal(found[prediction.DECISION], in_memory >= threshold)
+
+
+def test_an_export_takes_the_place_of_an_older_one_and_leaves_nothing_beside_it(
+    served, exported, tmp_path
+):
+    folder = tmp_path / "model"
+    for place in (folder, tmp_path / "model.unfinished"):
+        place.mkdir()
+        (place / "old").touch()
+    served.save(str(folder))
+    assert [one.name for one in tmp_path.iterdir()] == ["model"]
+    assert not (folder / "old").exists()
+    assert tf.saved_model.contains_saved_model(str(folder))
+
+
+@pytest.fixture
+def small_files_only():
+    """The system refuses to let a file grow, as it does when a disk is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_an_export_that_the_disk_cannot_hold_is_one_line_and_leaves_no_half_model(
+    served, exported, tmp_path, small_files_only
+):
+    folder = tmp_path / "model"
+    with pytest.raises(ConfigError, match=r"the model cannot be written to .*make room") as raised:
+        served.save(str(folder))
+    assert str(folder) in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert "{{" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("split", [TRAIN, EVAL])

@@ -8,15 +8,15 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from trainer import run
 from trainer.augmentation import Augmentation
-from trainer.distribution import make_strategy
+from trainer.distribution import make_devices
 from trainer.fitting import FitSettings, WarmupCosine, fit
-from trainer.input import training_batches, validation_batches
+from trainer.input import training_epoch, validation_batches
 from trainer.model import ModelSettings, build_network
 from trainer.progress import telling
 from trainer.weights import BackboneWeights
 from transform.ct_example import EVAL
+from transform.errors import ConfigError
 
 SETTINGS = FitSettings(
     epochs=1,
@@ -62,14 +62,18 @@ def fit_tiny(study, *, seed=7, class_weight=None, inverted=False, **settings):
         ),
         BackboneWeights(None, "none"),
     )
-    train = training_batches(
-        study.files(),
-        batch_size=4,
-        augmentation=Augmentation(flip=True, rotation=5.0),
-        centre=study.centre,
-        balanced=False,
-        seed=seed,
-    )
+
+    def training(epoch):
+        return training_epoch(
+            study.files(),
+            epoch=epoch,
+            batch_size=4,
+            augmentation=Augmentation(flip=True, rotation=5.0),
+            centre=study.centre,
+            per_class=None,
+            seed=seed,
+        )
+
     validation = validation_batches(study.files(EVAL), 4)
     after_epoch = []
 
@@ -81,12 +85,13 @@ def fit_tiny(study, *, seed=7, class_weight=None, inverted=False, **settings):
     with telling(listen):
         records = fit(
             network,
-            train=train,
+            training=training,
             validation=validation.map(invert) if inverted else validation,
             steps=STEPS,
             class_weight=class_weight,
             settings=dataclasses.replace(SETTINGS, **settings),
-            strategy=make_strategy("single"),
+            devices=make_devices("single"),
+            seed=seed,
         )
     return Fitted(network, records, after_epoch, backbone_before)
 
@@ -162,8 +167,54 @@ def test_without_early_stopping_the_last_epoch_counts(study):
     fitted = fit_tiny(study, epochs=3, inverted=True)
     assert len(fitted.records) == 3
     assert_equal_weights(fitted.network.model.get_weights(), fitted.after_epoch[-1])
+    # Three epochs are one phase, and a phase is one graph.
+    assert fitted.network.model.train_tf_function.experimental_get_tracing_count() == 1
 
 
+@pytest.mark.slow
+def test_of_epochs_that_validate_equally_well_the_first_counts(study):
+    """Steps that change the weights, but not the order of any two slices."""
+    fitted = fit_tiny(study, epochs=9, early_stopping=2, learning_rate=1e-7, batch_norm="frozen")
+    scores = [one.metrics["val_auc"] for one in fitted.records]
+    assert len(set(scores)) == 1
+    assert len(scores) == 3
+    assert differ(fitted.after_epoch[0], fitted.after_epoch[1])
+    assert_equal_weights(fitted.network.model.get_weights(), fitted.after_epoch[0])
+
+
+@pytest.mark.slow
+def test_the_running_average_is_what_is_validated_and_what_is_left(study):
+    fitted = fit_tiny(study, epochs=3, weight_average=0.75)
+    first, second, third = fitted.after_epoch
+    wanted = [
+        0.75 * (0.75 * one + 0.25 * two) + 0.25 * three
+        for one, two, three in zip(first, second, third, strict=True)
+    ]
+    found = fitted.network.model.get_weights()
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+    assert differ(found, third)
+    validation = validation_batches(study.files(EVAL), 4)
+    again = fitted.network.model.evaluate(validation, return_dict=True, verbose=0)
+    assert again["loss"] == pytest.approx(fitted.records[-1].metrics["val_loss"], rel=1e-5)
+
+
+def test_frozen_stages_stay_as_they_are_and_the_lower_of_the_others_learn_more_slowly(study):
+    fitted = fit_tiny(study, frozen_stages=1, layer_decay=0.01, learning_rate=1e-3)
+    after = fitted.network.backbone.get_weights()
+    # A stage of the tiny backbone: a kernel, and four variables of BatchNorm.
+    assert_equal_weights(after[:5], fitted.backbone_before[:5])
+    moved = [np.abs(after[place] - fitted.backbone_before[place]).max() for place in (5, 10)]
+    # A step of Adam is about as long as the rate.
+    assert moved == pytest.approx([STEPS * 1e-5, STEPS * 1e-3], rel=0.5)
+
+
+def test_more_frozen_stages_than_there_are_is_one_line(study):
+    with pytest.raises(ConfigError, match=r"train\.frozen_stages: 4, but .* has 3 stages"):
+        fit_tiny(study, frozen_stages=4)
+
+
+@pytest.mark.slow
 def test_a_class_with_all_the_weight_pulls_every_slice_to_its_side(study):
     """Of the head alone, whose features are not negative; fine-tuning is held still."""
     image, _ = next(iter(validation_batches(study.files(EVAL), 12)))
@@ -174,62 +225,3 @@ def test_a_class_with_all_the_weight_pulls_every_slice_to_its_side(study):
         for label in (1, 0)
     )
     assert (for_positive.numpy() > for_negative.numpy() + 0.01).all()
-
-
-@pytest.mark.parametrize(
-    ("changes", "wanted"),
-    [
-        # 12 negative and 8 positive slices: each class weighs 10, the mean is 1.
-        ({}, {0: 10 / 12, 1: 10 / 8}),
-        ({"class_weights": False}, None),
-        # The draw balances the classes already.
-        ({"examples_per_class": 4}, None),
-    ],
-)
-def test_class_weights_balance_the_classes_unless_the_draw_does(
-    study, monkeypatch, changes, wanted
-):
-    class ToldEnoughError(Exception):
-        pass
-
-    told = {}
-
-    def not_fitted(_, **arguments):
-        told.update(arguments)
-        raise ToldEnoughError
-
-    monkeypatch.setattr(run, "fit", not_fitted)
-    config = {
-        "seed": 1,
-        "hu_min": -1000.0,
-        "batch_size": 4,
-        "examples_per_class": None,
-        "class_weights": True,
-        "strategy": "single",
-        "augmentation": {},
-        "weights": "none",
-        "model": {
-            "backbone": "tiny",
-            "head": "gap",
-            "dropout": 0.0,
-            "batch_norm": "trainable",
-            "batch_norm_momentum": None,
-            "image_size": 32,
-        },
-        "fit": dataclasses.asdict(SETTINGS),
-        **changes,
-    }
-    arguments = run.FnArgs(
-        train_files=study.patterns["train"],
-        eval_files=study.patterns["eval"],
-        transform_output=str(study.folder),
-        custom_config=config,
-    )
-    with pytest.raises(ToldEnoughError):
-        run.run_fn(arguments)
-    assert told["class_weight"] == (pytest.approx(wanted) if wanted else None)
-    # A draw has no end, so that only more than an epoch can be asked of it.
-    drawn = "examples_per_class" in changes
-    assert told["endless"] is drawn
-    found = sum(1 for _ in told["train"].take(told["steps"] + 1))
-    assert found == told["steps"] + drawn

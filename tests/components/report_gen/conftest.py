@@ -1,17 +1,24 @@
 """A report's content as a run leaves it, and ways to spoil it."""
 
 import dataclasses
+import io
 
 import numpy as np
 import pytest
 import tfx.v1  # noqa: F401 before anything of TFMA
+from matplotlib.figure import Figure
 
 from components.ct_example_gen.outcome import IngestOutcome
 from components.ct_example_gen.quarantine import QuarantinedSlice
 from components.report_gen.content import ReportContent, in_columns
 from components.slice_evaluator.gate import BoundResult, GateResult
 from components.slice_evaluator.predictions import SlicePrediction
-from transform.training_record import EpochRecord, TrainingRecord
+from transform.training_record import (
+    LEARNING_CURVES,
+    EpochRecord,
+    OperatingPoint,
+    TrainingRecord,
+)
 
 THRESHOLD = 0.4
 
@@ -28,6 +35,17 @@ def predictions_of(labels, probabilities):
         )
         for number, (label, probability) in enumerate(zip(labels, probabilities, strict=True))
     )
+
+
+def drawn_in_training():
+    """An SVG file as training leaves it."""
+    figure = Figure()
+    figure.add_subplot().plot([1, 2], label="validation")
+    text = io.StringIO()
+    figure.savefig(
+        text, format="svg", transparent=True, metadata={"Title": "AUC < 1 & > 0", "Date": None}
+    )
+    return text.getvalue()
 
 
 def make_content():
@@ -58,7 +76,17 @@ def make_content():
             calibration_error=(0.091, 0.047),
             threshold=THRESHOLD,
             validation={"sensitivity": 0.9, "specificity": 0.7, "auc": 0.88},
+            operating_point=OperatingPoint(
+                threshold=THRESHOLD,
+                rule="sensitivity",
+                target_sensitivity=0.9,
+                resamples=1000,
+                threshold_interval=(0.35, 0.45),
+                sensitivity_interval=(0.81, 0.97),
+                specificity_interval=(0.59, 0.83),
+            ),
         ),
+        training_pictures={LEARNING_CURVES: drawn_in_training()},
         gate=GateResult(
             {"auc": 0.861, "sensitivity": 0.855, "specificity": 0.763, "example_count": 60.0},
             [

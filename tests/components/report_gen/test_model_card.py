@@ -15,7 +15,11 @@ def test_the_card_says_the_verdict_the_figures_the_threshold_and_the_assumed_win
     assert "**Not pushed.** Specificity is 0.763; it must be at least 0.800." in card
     assert "| Sensitivity | 0.855 |" in card
     assert "| Slices | 60 |" in card
-    assert "at least 0.400: the highest threshold that reaches a sensitivity of 0.90" in card
+    assert "at least 0.400, chosen for a sensitivity of 0.90 on the validation split." in card
+    assert (
+        "1,000 resamples of the validation patients have a sensitivity of 0.810 to 0.970 and a "
+        "specificity of 0.590 to 0.830."
+    ) in card
     assert "(−1000 HU for black, 400 HU for white)" in card
 
 

@@ -10,7 +10,7 @@ from components.report_gen.figures import confusion_counts, draw_pictures
 from components.report_gen.render import render_page
 from components.slice_evaluator.gate import GateResult
 from components.slice_evaluator.predictions import SlicePrediction
-from transform.training_record import EpochRecord
+from transform.training_record import LEARNING_CURVES
 
 
 def picture(content, name):
@@ -40,12 +40,9 @@ def undefined_probabilities(content):
     )
 
 
-def with_epochs(*epochs):
-    def spoil(content):
-        training = dataclasses.replace(content.training, epochs=list(epochs))
-        return dataclasses.replace(content, training=training)
-
-    return spoil
+def of_an_older_release(content):
+    training = dataclasses.replace(content.training, operating_point=None)
+    return dataclasses.replace(content, training=training, training_pictures={})
 
 
 @pytest.mark.parametrize(
@@ -55,9 +52,7 @@ def with_epochs(*epochs):
         one_class,
         undefined_figures,
         undefined_probabilities,
-        with_epochs(),
-        with_epochs(EpochRecord("head", 1, {"loss": 0.7})),
-        with_epochs(EpochRecord("$x_", 1, {"loss": math.nan, "val_auc": math.nan})),
+        of_an_older_release,
     ],
     ids=lambda spoil: spoil.__name__,
 )
@@ -84,6 +79,19 @@ def test_the_roc_marks_the_operating_point_of_the_models_own_decisions(not_pushe
     specificity = 1 - predictions.decision[predictions.label == 0].mean()
     alt = picture(not_pushed, "roc").alt
     assert f"sensitivity is {sensitivity:.3f} and specificity {specificity:.3f}" in alt
+
+
+def test_a_picture_that_training_drew_stands_in_the_page_with_what_it_shows(not_pushed):
+    drawn = picture(not_pushed, LEARNING_CURVES)
+    assert drawn.alt == "AUC < 1 & > 0"
+    element = ElementTree.fromstring(drawn.svg)
+    assert element.get("aria-label") == drawn.alt
+    # The pointer resting on it would show it, and the identifiers must be the page's only ones.
+    assert "<title>" not in drawn.svg
+    assert {one.get("id", LEARNING_CURVES)[: len(LEARNING_CURVES)] for one in element.iter()} == {
+        LEARNING_CURVES
+    }
+    assert "Learning curves" in render_page(not_pushed)
 
 
 def test_pictures_are_well_formed_transparent_and_carry_no_date(not_pushed):

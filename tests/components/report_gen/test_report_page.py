@@ -85,7 +85,7 @@ def test_the_page_shows_the_figures_the_data_and_the_facts_of_training(not_pushe
     for shown in ("0.855", "0.763", "0.861", "234", "191", "1.375", "0.091 → 0.047", "unreadable"):
         assert shown in text
     assert "window (−1000 HU for black, 400 HU for white)" in text
-    assert "reaches a sensitivity of 0.90 on the validation split" in text
+    assert "chosen for a sensitivity of 0.90 on the validation split" in text
     assert "not a screening test, and not the sole way" in text
 
 

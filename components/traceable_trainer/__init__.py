@@ -1,0 +1,1 @@
+"""TraceableTrainer: TFX's Trainer, whose model says what it was made from."""

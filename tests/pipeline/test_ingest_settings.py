@@ -1,0 +1,32 @@
+"""What the configuration tells the ingestion."""
+
+from pipeline.config import parse_config
+from pipeline.ingest_settings import cluster_ingest_settings
+
+COPIES = {"examples_per_class": 60, "rotation": 15, "shift": 0.1, "flip": True, "contrast": 0.2}
+FIRST = {"split": {"by": "image", "ignore_manifest": True, "augment_first": COPIES}}
+
+
+def told(values, *assignments):
+    return cluster_ingest_settings(parse_config(values, list(assignments)), "patient.key")
+
+
+def test_copies_are_made_as_the_configuration_says():
+    settings = told(FIRST, "seed=5", "transform.hu_max=600")
+    assert settings.ignore_manifest_split
+    assert settings.augment_first.examples_per_class == 60
+    assert settings.augment_first.seed == 5
+    changes = settings.augment_first.changes
+    assert (changes.rotation, changes.shift, changes.flip, changes.pad) == (15, 0.1, True, 0.0)
+    assert (changes.contrast, changes.hu_range) == (0.2, (-1000.0, 600.0))
+
+
+def test_by_default_nothing_is_copied_and_the_manifest_s_split_counts():
+    settings = told({})
+    assert settings.augment_first is None
+    assert not settings.ignore_manifest_split
+
+
+def test_the_seed_runs_ingestion_anew_only_where_it_decides_anything_there():
+    assert told({}, "seed=1").to_json() == told({}, "seed=2").to_json()
+    assert told(FIRST, "seed=1").to_json() != told(FIRST, "seed=2").to_json()
