@@ -7,6 +7,7 @@ from typing import Any
 
 import tf_keras
 
+from trainer import dropout  # noqa: F401 before any layer that drops is made
 from trainer.weights import BackboneWeights
 from transform.errors import ConfigError
 

@@ -26,6 +26,7 @@ from trainer.model import ModelSettings, Network, build_network
 from trainer.validation import Rule, Validation
 from trainer.warm_start import network_folder, save_network, starting_network
 from trainer.weights import RANDOM_WEIGHTS
+from transform.errors import CtnetError
 from transform.package_versions import package_versions
 from transform.training_record import TrainingRecord
 
@@ -82,9 +83,12 @@ def run_fn(fn_args: FnArgs) -> None:
       ConfigError: weights that do not fit, devices that are not there, or a folder that cannot be
         written to.
       BadDataError: training diverged.
+      CtnetError: a worker is gone.
     """
     config: dict[str, Any] = fn_args.custom_config
     tf_keras.utils.set_random_seed(config["seed"])
+    # A global seed of 0 makes TensorFlow look at the seeds of shuffles, which are tensors.
+    tf.random.set_seed(config["seed"] + 1)
     # Before any other operation: collective ones cannot be set up later.
     devices = make_devices(
         config["strategy"],
@@ -136,18 +140,24 @@ def run_fn(fn_args: FnArgs) -> None:
     checkpoints = _checkpoint_folder(config, fn_args.base_model, train_files, eval_files)
     resumed_from = training_checkpoint.finished_epochs(checkpoints) if checkpoints else None
     weigh = config["class_weights"] and per_class is None
-    epochs = fit(
-        network,
-        training=training,
-        validation=validation_batches(eval_files, batch.slices),
-        steps=batch.steps,
-        class_weight=_class_weight(negative, positive) if weigh else None,
-        settings=fit_settings,
-        devices=devices,
-        checkpoints=checkpoints,
-        tensorboard=f"{fn_args.model_run_dir}/tensorboard",
-        seed=config["seed"],
-    )
+    try:
+        epochs = fit(
+            network,
+            training=training,
+            validation=validation_batches(eval_files, batch.slices),
+            steps=batch.steps,
+            class_weight=_class_weight(negative, positive) if weigh else None,
+            settings=fit_settings,
+            devices=devices,
+            checkpoints=checkpoints,
+            tensorboard=f"{fn_args.model_run_dir}/tensorboard",
+            seed=config["seed"],
+        )
+    except tf.errors.UnavailableError as error:
+        raise CtnetError(
+            f"train.strategy: {config['strategy']}: a worker is gone ({error.message}); start all "
+            "of them again: training goes on from the last finished epoch"
+        ) from error
     plain = _on_one_device(network, model_settings, devices)
     if not devices.is_chief:
         return

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from trainer import run
 from trainer.augmentation import Augmentation
 from trainer.distribution import make_devices
 from trainer.fitting import FitSettings, WarmupCosine, fit
@@ -225,3 +226,63 @@ def test_a_class_with_all_the_weight_pulls_every_slice_to_its_side(study):
         for label in (1, 0)
     )
     assert (for_positive.numpy() > for_negative.numpy() + 0.01).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        # 12 negative and 8 positive slices: each class weighs 10, the mean is 1.
+        ({}, {0: 10 / 12, 1: 10 / 8}),
+        ({"class_weights": False}, None),
+        # The draw balances the classes already.
+        ({"examples_per_class": 4}, None),
+    ],
+)
+def test_class_weights_balance_the_classes_unless_the_draw_does(
+    study, monkeypatch, changes, wanted
+):
+    class ToldEnoughError(Exception):
+        pass
+
+    told = {}
+
+    def not_fitted(_, **arguments):
+        told.update(arguments)
+        raise ToldEnoughError
+
+    monkeypatch.setattr(run, "fit", not_fitted)
+    config = {
+        "seed": 1,
+        "hu_min": -1000.0,
+        "batch_size": 4,
+        "examples_per_class": None,
+        "class_weights": True,
+        "strategy": "single",
+        "tpu": None,
+        "mixed_precision": "off",
+        "xla": "off",
+        "augmentation": {},
+        "weights": "none",
+        "warm_start": False,
+        "checkpoints": None,
+        "model": {
+            "backbone": "tiny",
+            "head": "gap",
+            "dropout": 0.0,
+            "batch_norm": "trainable",
+            "batch_norm_momentum": None,
+            "image_size": 32,
+        },
+        "fit": dataclasses.asdict(SETTINGS),
+        **changes,
+    }
+    arguments = run.FnArgs(
+        train_files=study.patterns["train"],
+        eval_files=study.patterns["eval"],
+        transform_output=str(study.folder),
+        custom_config=config,
+    )
+    with pytest.raises(ToldEnoughError):
+        run.run_fn(arguments)
+    assert told["class_weight"] == (pytest.approx(wanted) if wanted else None)
+    assert sum(1 for _ in told["training"](0)) == told["steps"]
