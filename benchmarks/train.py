@@ -9,10 +9,10 @@ of the one and of the other alternate; each takes a first epoch of one step that
 one epoch that is: from the moment at which the loop asks for its data to the end of its last step.
 Validation is left out of both.
 
-Memory: the peak resident set of the Trainer's loop with a tiny network, at two sizes of the training
-split. The smaller fills the window in which slices wait to be shuffled (200 MB; 1,954 slices of 160
-pixels), and has more epochs, so that both take as many steps: the allocator needs some thousand
-slices until it has settled.
+Memory: the peak resident set of the Trainer's loop with a tiny network, at two sizes of the
+training split. The smaller fills the window in which slices wait to be shuffled (200 MB; 1,954
+slices of 160 pixels), and has as many more epochs as it has fewer slices: glibc gives freed windows
+back slowly, so that a process grows with its first thousands of slices, whatever split they are of.
 """
 
 from __future__ import annotations

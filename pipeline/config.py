@@ -240,7 +240,11 @@ class TrainConfig(Section):
     label_smoothing: float = Field(
         0.0, ge=0.0, lt=1.0, description="how far targets are moved towards one half"
     )
-    class_weights: bool = Field(True, description="weigh classes by their inverse frequency")
+    class_weights: bool = Field(
+        True,
+        description="weigh classes by their inverse frequency; with examples_per_class there are "
+        "as many of each, and nothing to weigh",
+    )
     early_stopping: NonNegativeInt = Field(
         8, description="epochs without a better validation AUC; 0 trains to the end"
     )
@@ -258,7 +262,8 @@ class TrainConfig(Section):
         "auto", description="auto: 16-bit arithmetic where the device gains by it, never on a CPU"
     )
     xla: Literal["auto", "off"] = Field(
-        "auto", description="auto: compile the step on GPU and TPU, never on a CPU"
+        "auto",
+        description="auto: compile the step on a single GPU, never on a CPU; a TPU always does",
     )
 
 
@@ -272,7 +277,8 @@ class GateConfig(Section):
         "probability itself",
     )
     target_sensitivity: OpenFraction = Field(
-        0.9, description="the operating point reaches it on the validation split"
+        0.9,
+        description="with operating_point: sensitivity, it is reached on the validation split",
     )
     resamples: PositiveInt = Field(
         1000, description="of the validation patients, from which the threshold is chosen"
@@ -333,8 +339,15 @@ class RunConfig(Section):
     def _tiny_has_no_weights(self) -> RunConfig:
         if self.model.backbone == "tiny" and self.model.weights not in ("none", "last_blessed"):
             raise ValueError(
-                "model.backbone: tiny has no pretrained weights; set model.weights: none"
+                "model.backbone: tiny has no pretrained weights; set model.weights: none, or "
+                "last_blessed"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tiny_has_three_stages(self) -> RunConfig:
+        if self.model.backbone == "tiny" and self.train.frozen_stages > 3:
+            raise ValueError("train.frozen_stages: model.backbone: tiny has 3 stages")
         return self
 
     @model_validator(mode="after")

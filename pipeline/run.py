@@ -68,6 +68,24 @@ def _find_weights(config: RunConfig, workdir: Workdir) -> BackboneWeights:
     return unresolved_weights(weights)
 
 
+def _check_devices(config: RunConfig) -> None:
+    """Look for the devices before the data is read, not when training begins.
+
+    Raises:
+      ConfigError: they are not there.
+    """
+    strategy = config.train.strategy
+    if strategy == "multi_worker":
+        raise ConfigError(
+            "train.strategy: multi_worker trains in processes of its own, one a machine, and "
+            "ctnet run cannot be one of them; docs/distribution.md says how to start them"
+        )
+    if strategy in ("mirrored", "tpu"):
+        from trainer.distribution import make_devices
+
+        make_devices(strategy, tpu=config.train.tpu)
+
+
 def _execute(
     request: RunRequest,
     workdir: Workdir,
@@ -82,6 +100,7 @@ def _execute(
     summary.fingerprint = facts.fingerprint
     summary.leaks = describe_leaks(request.config, split_given=facts.rows_with_split > 0)
     weights = _find_weights(request.config, workdir)
+    _check_devices(request.config)
 
     import absl.logging
     import tfx.v1  # noqa: F401 before everything that imports TFDV or TFMA

@@ -75,7 +75,14 @@ class RunDisplay:
                 TextColumn("{task.fields[figures]}"),
                 TextColumn("{task.fields[time_left]}"),
             ]
-        self._progress = Progress(*columns, console=self._console, transient=True)
+        # Rich would print what TFX logs to standard error, which goes to a file.
+        self._progress = Progress(
+            *columns,
+            console=self._console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
         self._task = self._progress.add_task(text, total=total, figures="", time_left="")
         self._progress.start()
 
@@ -195,7 +202,7 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print(f"Leak: {leak}", style="bold yellow", highlight=False, markup=False)
     for line in summary.drift:
         console.print(f"Drift: {line}", style="yellow", highlight=False, markup=False)
-    lines = {"report": summary.report, "log": summary.log}
+    lines = {"weights": summary.started_from, "report": summary.report, "log": summary.log}
     if summary.verdict is Verdict.PUSHED:
         console.print(f"Pushed version {summary.version}.", style="bold green", highlight=False)
         lines = {

@@ -19,6 +19,7 @@ from trainer.progress import PhaseClock, PhaseProgress
 from trainer.tensorboard_logs import TensorBoardLogs
 from trainer.training_checkpoint import TrainingCheckpoints, TrainingState
 from trainer.weight_average import running_average
+from transform.errors import BadDataError
 from transform.training_record import EpochRecord
 
 HEAD = "head"
@@ -78,7 +79,7 @@ class WarmupCosine(tf_keras.optimizers.schedules.LearningRateSchedule):
 
 
 def _optimizer(
-    network: Network, settings: FitSettings, steps: int
+    network: Network, settings: FitSettings, steps: int, xla: bool
 ) -> tf_keras.optimizers.Optimizer:
     rate: float | WarmupCosine = settings.learning_rate
     if settings.schedule == "cosine":
@@ -88,10 +89,10 @@ def _optimizer(
     decay = settings.weight_decay if settings.optimizer == "adamw" else 0.0
     if settings.layer_decay < 1.0:
         factors = rate_factors(network.model, network.backbone, settings.layer_decay)
-        return LayerwiseAdam(rate, factors, decay)
+        return LayerwiseAdam(rate, factors, decay, jit_compile=xla)
     if settings.optimizer == "adamw":
-        return tf_keras.optimizers.AdamW(rate, weight_decay=decay)
-    return tf_keras.optimizers.Adam(rate)
+        return tf_keras.optimizers.AdamW(rate, weight_decay=decay, jit_compile=xla)
+    return tf_keras.optimizers.Adam(rate, jit_compile=xla)
 
 
 def _weighed(batches: tf.data.Dataset, class_weight: dict[int, float]) -> tf.data.Dataset:
@@ -105,6 +106,23 @@ def _weighed(batches: tf.data.Dataset, class_weight: dict[int, float]) -> tf.dat
         return image, label, tf.where(positive, class_weight[1], class_weight[0])
 
     return batches.map(weigh, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What came of a training.
+
+    Attributes:
+      records: the learning curves, with the epochs of processes before this one. `metrics` are
+        loss, auc and accuracy, the same with `val_`, and learning_rate (that of the last step).
+      kept: the position in `records` of the epoch whose weights the network has.
+      resumed_from: finished epochs, of both phases, that were taken from checkpoints; None where
+        training began at the beginning.
+    """
+
+    records: list[EpochRecord]
+    kept: int
+    resumed_from: int | None
 
 
 def _epochs_since_best(records: list[EpochRecord]) -> int:
@@ -143,6 +161,11 @@ class _Fitting:
         self._logs = TensorBoardLogs(tensorboard, self.state.records) if tensorboard else None
 
     @property
+    def resumed_from(self) -> int | None:
+        """Epochs that a checkpoint was found after, None without one."""
+        return self._found or None
+
+    @property
     def _going_on(self) -> bool:
         """Whether a checkpoint was found, and nothing was done since."""
         return 0 < self._found == len(self.state.records)
@@ -154,13 +177,17 @@ class _Fitting:
 
     def _compile(self, phase: str) -> None:
         with self._devices.scope():
+            # tf_keras compiles each variable's update on a GPU unless told otherwise.
+            xla = self._devices.jit_compile
             if phase == HEAD:
                 self._network.freeze_backbone()
-                optimizer = tf_keras.optimizers.Adam(self._settings.head_learning_rate)
+                optimizer = tf_keras.optimizers.Adam(
+                    self._settings.head_learning_rate, jit_compile=xla
+                )
             else:
                 self._network.thaw_backbone(self._settings.batch_norm)
                 freeze_stages(self._network.backbone, self._settings.frozen_stages)
-                optimizer = _optimizer(self._network, self._settings, self._steps)
+                optimizer = _optimizer(self._network, self._settings, self._steps, xla)
             self._model.compile(
                 optimizer=optimizer,
                 loss=tf_keras.losses.BinaryCrossentropy(
@@ -262,12 +289,12 @@ def fit(
     checkpoints: str | None = None,
     tensorboard: str | None = None,
     seed: int = 0,
-) -> list[EpochRecord]:
+) -> Fitted:
     """Fit the network, from the beginning or from where a process before this one was stopped.
 
     It ends with the weights of its best epoch where there is early stopping, else with those of
     the last; with a running average, its are meant. The same arguments give the same weights,
-    whether training was stopped in between or not. Training whose loss is no longer finite ends.
+    whether training was stopped in between or not.
 
     Args:
       network: built under `devices.scope()`, after this module was imported.
@@ -284,10 +311,10 @@ def fit(
       seed: of dropout.
 
     Returns:
-      The learning curves, with the epochs of processes before this one. `metrics` are loss, auc
-      and accuracy, the same with `val_`, and learning_rate (that of the last step).
+      The learning curves, and which epoch's weights the network has.
 
     Raises:
+      BadDataError: training diverged: its loss is no longer finite.
       ConfigError: a folder cannot be written to, or the backbone has too few stages.
     """
 
@@ -327,8 +354,14 @@ def fit(
         later_steps = _WHOLE_STEP * settings.epochs * steps
         finite = fitting.run(HEAD, settings.head_epochs, later_steps)
     if finite:
-        fitting.run(FINE_TUNING, settings.epochs)
+        finite = fitting.run(FINE_TUNING, settings.epochs)
+    if not finite:
+        raise BadDataError(
+            f"training diverged (the loss of {state.records[-1].phase} epoch "
+            f"{state.records[-1].epoch} is not finite); lower train.learning_rate"
+        )
     kept = state.average if state.best is None else state.best
     if kept is not None:
         fitting.set_weights(kept)
-    return state.records
+    behind = 0 if state.best is None else _epochs_since_best(state.records)
+    return Fitted(state.records, len(state.records) - 1 - behind, fitting.resumed_from)

@@ -39,6 +39,8 @@ class LayerwiseAdam(tf_keras.optimizers.Adam):
         learning_rate: float | tf_keras.optimizers.schedules.LearningRateSchedule,
         factors: RateFactors,
         weight_decay: float = 0.0,
+        *,
+        jit_compile: bool = False,
     ):
         """Make the optimizer.
 
@@ -47,8 +49,9 @@ class LayerwiseAdam(tf_keras.optimizers.Adam):
           factors: of every variable that is trained.
           weight_decay: share of a variable that a step takes off, times its learning rate
             (Loshchilov and Hutter 2019).
+          jit_compile: whether each variable's update is compiled by XLA.
         """
-        super().__init__(learning_rate)
+        super().__init__(learning_rate, jit_compile=jit_compile)
         self._factor = 1.0
         self._factors = {self._var_key(variable): factor for variable, factor in factors}
         # Not tf_keras's weight_decay, which it applies to all variables at once.

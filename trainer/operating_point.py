@@ -20,7 +20,7 @@ patients; 30 to 200 patients, 2 to 5 slices each, target 0.9), judged on fresh p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -66,10 +66,17 @@ class _Answers:
                 "the validation split has slices of one class only, and an operating point needs "
                 "both; give it slices of the other"
             )
-        names, patient = np.unique(patients, return_inverse=True)
         rounded = np.asarray(probability, np.float32).astype(np.float64)
-        order = np.argsort(-rounded, kind="stable")
-        return cls(rounded[order], np.asarray(labels)[order] == 1, patient[order], len(names))
+        order = np.lexsort((labels, -rounded))
+        rounded, positive = rounded[order], np.asarray(labels)[order] == 1
+        patient = np.unique(np.asarray(patients)[order], return_inverse=True)[1]
+        answers: list[list[tuple[float, bool]]] = [[] for _ in range(patient.max() + 1)]
+        for one, score, is_positive in zip(patient, rounded, positive, strict=True):
+            answers[one].append((score, is_positive))
+        # By their answers and not their names, which are hashes under a key that differs between
+        # workdirs: the same draws are the same patients everywhere.
+        rank = np.argsort(sorted(range(len(answers)), key=answers.__getitem__))
+        return cls(rounded, positive, rank[patient], len(answers))
 
     def resamples(self, count: int, seed: int) -> Iterator[np.ndarray]:
         """How often each patient is drawn, int [block, patients], in `count` resamples together.
@@ -94,37 +101,37 @@ class _Answers:
         if not some:
             yield np.ones([1, self.patients], int)
 
-    def rates(self, times: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def rates_in_resamples(
+        self, thresholds: np.ndarray, resamples: Iterable[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Sensitivity and specificity at thresholds, in resamples.
 
         Args:
-          times: int [r, patients], how often each patient is drawn.
           thresholds: float [t].
+          resamples: blocks of int [block, patients], how often each patient is drawn.
 
         Returns:
           Two float64 [r, t].
         """
-        times = times.astype(np.float64)
-        rates = []
-        for of in (True, False):
-            right = [
-                self._count((self.positive == of) & ((self.probability >= threshold) == of))
-                for threshold in thresholds
-            ]
-            rates.append(
-                times
-                @ np.stack(right, axis=1)
-                / (times @ self._count(self.positive == of))[:, None]
+        # Slices of each patient, and those of them that a threshold decides rightly; once for all
+        # resamples, so that the cost grows with the slices alone.
+        of_class = [self._count(self.positive == of) for of in (True, False)]
+        right = [
+            np.stack(
+                [
+                    self._count((self.positive == of) & ((self.probability >= one) == of))
+                    for one in thresholds
+                ],
+                axis=1,
             )
-        return rates[0], rates[1]
-
-    def rates_in_resamples(
-        self, thresholds: np.ndarray, count: int, seed: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Sensitivity and specificity at thresholds, two float64 [r, t], in all resamples."""
-        blocks = [self.rates(times, thresholds) for times in self.resamples(count, seed)]
-        sensitivity, specificity = zip(*blocks, strict=True)
-        return np.concatenate(sensitivity), np.concatenate(specificity)
+            for of in (True, False)
+        ]
+        blocks = [block.astype(np.float64) for block in resamples]
+        sensitivity, specificity = (
+            np.concatenate([block @ hits / (block @ all_of)[:, None] for block in blocks])
+            for hits, all_of in zip(right, of_class, strict=True)
+        )
+        return sensitivity, specificity
 
     def _count(self, which: np.ndarray) -> np.ndarray:
         """Slices of each patient, float64 [patients], among those marked."""
@@ -145,7 +152,10 @@ class _Answers:
         """The cut that decides every slice as `threshold` does."""
         above = self.probability[self.probability >= threshold].min()
         below = self.probability[self.probability < threshold]
-        return float((above + (below.max() if below.size else 0.0)) / 2.0)
+        lower = below.max() if below.size else 0.0
+        middle = float(np.float32((above + lower) / 2.0))
+        # The exported model compares in float32, in which neighbours have no number between them.
+        return middle if middle > lower else float(above)
 
     def choose(self, times: np.ndarray, target_sensitivity: float | None) -> np.ndarray:
         """The threshold that a rule chooses in each resample.
@@ -217,7 +227,9 @@ def choose_operating_point(
         threshold = answers.midway(summary)
     else:
         threshold, chosen = float(rule), np.array([rule])
-    sensitivity, specificity = answers.rates_in_resamples(np.array([threshold]), resamples, seed)
+    sensitivity, specificity = answers.rates_in_resamples(
+        np.array([threshold]), answers.resamples(resamples, seed)
+    )
     return OperatingPoint(
         threshold=threshold,
         rule=rule if isinstance(rule, str) else FIXED_RULE,
@@ -274,8 +286,8 @@ def threshold_curve(
     """
     answers = _Answers.of(probability, labels, patients)
     thresholds = np.linspace(0.0, 1.0, points)
-    of_split = answers.rates(np.ones([1, answers.patients], int), thresholds)
-    of_resamples = answers.rates_in_resamples(thresholds, resamples, seed)
+    of_split = answers.rates_in_resamples(thresholds, [np.ones([1, answers.patients], int)])
+    of_resamples = answers.rates_in_resamples(thresholds, answers.resamples(resamples, seed))
     sensitivity, specificity = (
         np.vstack([whole, np.quantile(drawn, _INTERVAL, axis=0)])
         for whole, drawn in zip(of_split, of_resamples, strict=True)

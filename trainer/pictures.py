@@ -113,8 +113,13 @@ def _phases(epochs: list[EpochRecord]) -> list[tuple[str, int, int]]:
     return [(epochs[start].phase, start + 1, end) for start, end in zip(starts, ends, strict=True)]
 
 
-def draw_learning_curves(epochs: list[EpochRecord]) -> Picture:
-    """Loss and AUC over the epochs, of training and validation; epochs must not be empty."""
+def draw_learning_curves(epochs: list[EpochRecord], kept: int) -> Picture:
+    """Loss and AUC over the epochs, of training and validation.
+
+    Args:
+      epochs: of both phases; at least one.
+      kept: position of the one whose weights were exported.
+    """
     numbers = np.arange(1, len(epochs) + 1)
     phases = _phases(epochs)
     said = [
@@ -126,7 +131,6 @@ def draw_learning_curves(epochs: list[EpochRecord]) -> Picture:
         return np.array([epoch.metrics.get(metric, np.nan) for epoch in epochs], np.float64)
 
     auc = curve("val_auc")
-    best = int(np.nanargmax(auc)) if np.isfinite(auc).any() else None
 
     def paint(figure: Figure) -> None:
         upper, lower = figure.subplots(2, sharex=True)
@@ -142,19 +146,16 @@ def draw_learning_curves(epochs: list[EpochRecord]) -> Picture:
             axes.set_ylabel(label)
             for _, first, _ in phases[1:]:
                 axes.axvline(first - 0.5, color=_GREY, linewidth=1.0, alpha=0.7)
-        if best is not None:
-            lower.plot(
-                numbers[best], auc[best], "o", color=_VERMILION, markersize=6, label="highest"
-            )
+        lower.plot(numbers[kept], auc[kept], "o", color=_VERMILION, markersize=6, label="exported")
         upper.set_title("  |  ".join(said), parse_math=False)
         lower.set(xlabel="epoch", xlim=(0.5, len(epochs) + 0.5))
         lower.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(*lower.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
-    highest = "undefined" if best is None else f"{auc[best]:.3f}, after epoch {numbers[best]}"
     alt = (
         f"Loss and AUC of training and validation over {len(epochs)} epochs "
-        f"({', '.join(said)}). The highest validation AUC is {highest}."
+        f"({', '.join(said)}). The weights after epoch {numbers[kept]} were exported; their "
+        f"validation AUC, before flip averaging, is {auc[kept]:.3f}."
     )
     return _draw(LEARNING_CURVES, alt, paint)
 

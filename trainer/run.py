@@ -138,10 +138,9 @@ def run_fn(fn_args: FnArgs) -> None:
         )
 
     checkpoints = _checkpoint_folder(config, fn_args.base_model, train_files, eval_files)
-    resumed_from = training_checkpoint.finished_epochs(checkpoints) if checkpoints else None
     weigh = config["class_weights"] and per_class is None
     try:
-        epochs = fit(
+        fitted = fit(
             network,
             training=training,
             validation=validation_batches(eval_files, batch.slices),
@@ -153,12 +152,12 @@ def run_fn(fn_args: FnArgs) -> None:
             tensorboard=f"{fn_args.model_run_dir}/tensorboard",
             seed=config["seed"],
         )
+        plain = _on_one_device(network, model_settings, devices)
     except tf.errors.UnavailableError as error:
         raise CtnetError(
             f"train.strategy: {config['strategy']}: a worker is gone ({error.message}); start all "
             "of them again: training goes on from the last finished epoch"
         ) from error
-    plain = _on_one_device(network, model_settings, devices)
     if not devices.is_chief:
         return
 
@@ -173,10 +172,10 @@ def run_fn(fn_args: FnArgs) -> None:
     decision = Decision(validated.temperature, validated.point.threshold)
     ServedModel(model, transform, decision, tuple(config["window"])).save(fn_args.serving_model_dir)
     save_network(plain, model_settings, network_folder(fn_args.serving_model_dir))
-    pictures.draw_learning_curves(epochs).write(fn_args.model_run_dir)
+    pictures.draw_learning_curves(fitted.records, fitted.kept).write(fn_args.model_run_dir)
     validated.draw(fn_args.model_run_dir)
     TrainingRecord(
-        epochs=epochs,
+        epochs=fitted.records,
         training_slices=(negative, positive),
         centre=centre,
         temperature=validated.temperature,
@@ -189,7 +188,7 @@ def run_fn(fn_args: FnArgs) -> None:
         replicas=devices.replicas,
         global_batch_size=batch.slices,
         learning_rate=fit_settings.learning_rate,
-        resumed_from=resumed_from,
+        resumed_from=fitted.resumed_from,
         warm_start=fn_args.base_model,
         versions=package_versions(),
     ).write(fn_args.model_run_dir)

@@ -110,11 +110,6 @@ def _readable(folder: str) -> Iterator[tuple[str, _StateAsBytes]]:
         yield path, found
 
 
-def finished_epochs(folder: str) -> int | None:
-    """How many epochs, of both phases, the last checkpoint in a folder comes after, if any."""
-    return next((len(found.state.records) for _, found in _readable(folder)), None)
-
-
 class TrainingCheckpoints:
     """The checkpoints of one training, in a folder that all workers can read.
 

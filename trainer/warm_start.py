@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
+import tensorflow as tf
 import tf_keras
 from absl import logging
 
@@ -37,20 +39,30 @@ def network_folder(export: str) -> str:
       export: the SavedModel's folder, as TFX's Trainer names it (`FnArgs.serving_model_dir`, and
         `FnArgs.base_model` of the next training).
     """
-    return str(Path(export).parent / _FOLDER)
+    return f"{export.rstrip('/').rpartition('/')[0]}/{_FOLDER}"
+
+
+def _remove(folder: str) -> None:
+    if tf.io.gfile.exists(folder):
+        tf.io.gfile.rmtree(folder)
 
 
 @contextlib.contextmanager
-def _whole_or_not_at_all(folder: Path) -> Iterator[Path]:
-    """A folder to write to, which takes the name `folder` when everything is in it."""
-    unfinished = folder.with_name(folder.name + UNFINISHED)
+def _whole_or_not_at_all(folder: str) -> Iterator[Path]:
+    """A local folder to write to; what is in it comes under the name `folder` at the end."""
+    unfinished = folder + UNFINISHED
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        unfinished.replace(folder)
+        _remove(unfinished)
+        tf.io.gfile.makedirs(unfinished)
+        # Keras writes its file with zipfile, which knows local paths only.
+        with tempfile.TemporaryDirectory() as local:
+            yield Path(local)
+            for path in Path(local).iterdir():
+                tf.io.gfile.copy(str(path), f"{unfinished}/{path.name}")
+        _remove(folder)
+        tf.io.gfile.rename(unfinished, folder)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        _remove(unfinished)
 
 
 def save_network(network: Network, settings: ModelSettings, folder: str) -> None:
@@ -69,12 +81,12 @@ def save_network(network: Network, settings: ModelSettings, folder: str) -> None
     bare = tf_keras.Model(network.model.inputs, network.model.outputs)
     with (
         explaining_failures("the network's weights", folder),
-        _whole_or_not_at_all(Path(folder)) as unfinished,
+        _whole_or_not_at_all(folder) as local,
     ):
         # Keras's older format goes by an order that freezing layers changes, and its file of bare
         # weights takes the process down with it where the disk is full.
-        bare.save(unfinished / _NETWORK)
-        (unfinished / _SETTINGS).write_text(json.dumps(dataclasses.asdict(settings), indent=1))
+        bare.save(local / _NETWORK)
+        (local / _SETTINGS).write_text(json.dumps(dataclasses.asdict(settings), indent=1))
 
 
 def _check_settings(settings: ModelSettings, saved: dict[str, Any], base_model: str) -> None:
@@ -107,12 +119,16 @@ def load_network_weights(network: Network, settings: ModelSettings, base_model: 
     Raises:
       ConfigError: there are no weights beside the export, or they are of another architecture.
     """
-    folder = Path(network_folder(base_model))
+    folder = network_folder(base_model)
     try:
-        saved = json.loads((folder / _SETTINGS).read_text())
+        with tf.io.gfile.GFile(f"{folder}/{_SETTINGS}") as file:
+            saved = dict(json.loads(file.read()))
         _check_settings(settings, saved, base_model)
-        network.model.load_weights(folder / _NETWORK)
-    except (OSError, ValueError, KeyError) as error:
+        with tempfile.TemporaryDirectory() as local:
+            copied = f"{local}/{_NETWORK}"
+            tf.io.gfile.copy(f"{folder}/{_NETWORK}", copied)
+            network.model.load_weights(copied)
+    except (OSError, tf.errors.OpError, ValueError, TypeError, KeyError, BadZipFile) as error:
         line = " ".join(str(error).split())
         raise ConfigError(
             f"model.weights: last_blessed: {folder} has no weights that fit this network ({line}); "

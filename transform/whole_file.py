@@ -17,6 +17,20 @@ UNFINISHED = ".unfinished"
 _OPERATION = re.compile(r"\{\{function_node .*?\}\}|\[Op:\w+\]")
 
 
+# What TensorFlow's file systems raise. A lost worker or a graph that does not trace raises others.
+_FILE_ERRORS = (
+    OSError,
+    tf.errors.AlreadyExistsError,
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.ResourceExhaustedError,
+    tf.errors.UnknownError,
+)
+
+
 @contextlib.contextmanager
 def explaining_failures(what: str, path: str) -> Iterator[None]:
     """Turn what a full disk or an unwritable folder raises into one line.
@@ -30,8 +44,7 @@ def explaining_failures(what: str, path: str) -> Iterator[None]:
     """
     try:
         yield
-    # TensorFlow's file systems and Python's own.
-    except (tf.errors.OpError, OSError) as error:
+    except _FILE_ERRORS as error:
         line = _OPERATION.sub("", getattr(error, "message", None) or str(error))
         raise ConfigError(
             f"{what} cannot be written to {path} ({' '.join(line.split())}); make room there, let "

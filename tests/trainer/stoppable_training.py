@@ -86,7 +86,7 @@ def main(result, checkpoints, steps_to_live):
             devices=devices,
             checkpoints=checkpoints,
             seed=5,
-        )
+        ).records
     weights = hashlib.sha256(b"".join(one.tobytes() for one in network.model.get_weights()))
     facts = {
         "records": [dataclasses.asdict(record) for record in records],

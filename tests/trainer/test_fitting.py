@@ -93,7 +93,7 @@ def fit_tiny(study, *, seed=7, class_weight=None, inverted=False, **settings):
             settings=dataclasses.replace(SETTINGS, **settings),
             devices=make_devices("single"),
             seed=seed,
-        )
+        ).records
     return Fitted(network, records, after_epoch, backbone_before)
 
 

@@ -39,7 +39,7 @@ def operating_point(rule="sensitivity"):
 def pictures():
     logits, labels, _ = answers()
     return [
-        draw_learning_curves(EPOCHS),
+        draw_learning_curves(EPOCHS, 1),
         draw_calibration(logits, labels, 2.0),
         draw_threshold(*operating_point()),
     ]
@@ -64,18 +64,19 @@ def test_the_same_training_gives_the_same_bytes():
     assert pictures() == pictures()
 
 
-def test_learning_curves_mark_the_phases_and_the_best_epoch():
-    picture = draw_learning_curves(EPOCHS)
+def test_learning_curves_mark_the_phases_and_the_epoch_that_was_exported():
+    picture = draw_learning_curves(EPOCHS, 1)
     assert "head: epoch 1  |  fine-tuning: epochs 2–3" in words(picture)
-    assert "0.812, after epoch 2." in picture.alt
+    assert "after epoch 2 were exported" in picture.alt
+    assert "is 0.812." in picture.alt
 
 
 @pytest.mark.parametrize("metrics", [{"loss": 0.7}, {"loss": math.nan, "val_auc": math.nan}])
 @pytest.mark.filterwarnings("error")
 def test_learning_curves_are_drawn_of_whatever_was_recorded(metrics):
-    picture = draw_learning_curves([EpochRecord("$x_", 1, metrics)])
+    picture = draw_learning_curves([EpochRecord("$x_", 1, metrics)], 0)
     assert "$x_" in words(picture)
-    assert "undefined" in picture.alt
+    assert "is nan" in picture.alt
 
 
 def test_the_calibration_picture_gives_the_error_before_and_after():
@@ -96,7 +97,7 @@ def test_the_threshold_picture_gives_the_choice_and_the_target_where_there_is_on
 
 
 def test_a_picture_is_written_whole_or_is_one_line(tmp_path):
-    picture = draw_learning_curves(EPOCHS)
+    picture = draw_learning_curves(EPOCHS, 1)
     picture.write(str(tmp_path / "run"))
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "learning_curves.png",

@@ -12,7 +12,6 @@ from trainer.training_checkpoint import (
     TrainingCheckpoints,
     TrainingState,
     clear,
-    finished_epochs,
 )
 from transform.errors import ConfigError
 from transform.training_record import EpochRecord
@@ -70,12 +69,10 @@ def test_what_was_saved_comes_back_to_the_last_bit(tmp_path):
     checkpoints.restore(weights, optimizer)
     assert (weights[0].numpy() == 2.0).all()
     assert optimizer.iterations.numpy() == 2
-    assert finished_epochs(str(tmp_path)) == 2
 
 
 def test_a_folder_without_checkpoints_is_the_beginning(tmp_path):
     folder = tmp_path / "new" / "folder"
-    assert finished_epochs(str(folder)) is None
     assert open_folder(folder).read() == TrainingState()
     assert names(folder) == []
 

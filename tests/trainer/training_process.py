@@ -41,15 +41,15 @@ def train(job):
                 os._exit(9)
 
     def watched_fit(network, **arguments):
-        records = fit(network, **arguments)
+        fitted = fit(network, **arguments)
         devices = arguments["devices"]
         with devices.scope():
             ended["weights"] = [weight.tolist() for weight in network.model.get_weights()]
-        ended["metrics"] = [record.metrics for record in records]
+        ended["metrics"] = [record.metrics for record in fitted.records]
         ended["replicas"] = devices.replicas
         ended["precision"] = devices.precision
         ended["jit_compile"] = devices.jit_compile
-        return records
+        return fitted
 
     SplitFiles.parse, run.fit = watched_parse, watched_fit
     with telling(listen):
