@@ -29,8 +29,8 @@ demo: setup  ## synthetic CT to a served model that answers, in DEMO (default ./
 	@$(BIN)/ctnet demo --workdir $(or $(DEMO),demo)
 
 .PHONY: test
-test: setup  ## all tests
-	@$(BIN)/python -m pytest
+test: setup  ## all tests, on two cores
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: unit
 unit: setup  ## the fast tests alone, on two cores

@@ -1,7 +1,9 @@
 """Tiny slices through the real Transform, as TFX leaves them for the Trainer."""
 
+import contextlib
 import dataclasses
 import functools
+import resource
 from pathlib import Path
 
 import apache_beam as beam
@@ -151,6 +153,25 @@ def study(tmp_path_factory):
         for split in raw
     }
     return Study(folder, transform, raw, transformed, patterns)
+
+
+@contextlib.contextmanager
+def limited_files(size):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.fixture
+def files_of_at_most():
+    """A context in which the system lets no file grow beyond some bytes, as on a full disk.
+
+    A context and not a fixture that lasts, because pytest's own output is a file at times.
+    """
+    return limited_files
 
 
 @pytest.fixture(scope="session")

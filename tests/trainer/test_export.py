@@ -1,7 +1,6 @@
 """The exported SavedModel against the model in memory, Transform, and ingestion."""
 
 import io
-import resource
 
 import numpy as np
 import pytest
@@ -148,20 +147,14 @@ def test_an_export_takes_the_place_of_an_older_one_and_leaves_nothing_beside_it(
     assert tf.saved_model.contains_saved_model(str(folder))
 
 
-@pytest.fixture
-def small_files_only():
-    """The system refuses to let a file grow, as it does when a disk is full."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 def test_an_export_that_the_disk_cannot_hold_is_one_line_and_leaves_no_half_model(
-    served, exported, tmp_path, small_files_only
+    served, exported, tmp_path, files_of_at_most
 ):
     folder = tmp_path / "model"
-    with pytest.raises(ConfigError, match=r"the model cannot be written to .*make room") as raised:
+    with (
+        files_of_at_most(4096),
+        pytest.raises(ConfigError, match=r"the model cannot be written to .*make room") as raised,
+    ):
         served.save(str(folder))
     assert str(folder) in str(raised.value)
     assert "\n" not in str(raised.value)

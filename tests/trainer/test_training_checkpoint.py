@@ -1,8 +1,5 @@
 """The state of training between its epochs."""
 
-import contextlib
-import resource
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -45,17 +42,6 @@ def save(folder, epochs):
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
-
-
-@contextlib.contextmanager
-def files_of_at_most(size):
-    """Writing more fails as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_what_was_saved_comes_back_to_the_last_bit(tmp_path):
@@ -110,7 +96,7 @@ def test_only_the_last_two_are_kept(tmp_path):
     assert kept == {"checkpoint", "epochs-3", "epochs-4"}
 
 
-def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path):
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path, files_of_at_most):
     save(tmp_path, 1)
     before = names(tmp_path)
     with files_of_at_most(SIZE), pytest.raises(ConfigError, match="state of training") as error:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import resource
 
 import numpy as np
 import pytest
@@ -167,15 +166,13 @@ def test_what_is_saved_says_which_network_it_is_and_holds_no_optimizer(earlier):
     assert whole.optimizer is None
 
 
-def test_a_full_disk_is_one_line_and_leaves_no_half_folder(tmp_path):
+def test_a_full_disk_is_one_line_and_leaves_no_half_folder(tmp_path, files_of_at_most):
     network = build_network(SETTINGS, RANDOM_WEIGHTS)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-        with pytest.raises(ConfigError, match="cannot be written to") as error:
-            save_network(network, SETTINGS, f"{tmp_path}/network")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with (
+        files_of_at_most(20_000),
+        pytest.raises(ConfigError, match="cannot be written to") as error,
+    ):
+        save_network(network, SETTINGS, f"{tmp_path}/network")
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
