@@ -17,7 +17,7 @@ from trainer.model import ModelSettings, build_network
 from trainer.progress import telling
 from trainer.weights import BackboneWeights
 from transform.ct_example import EVAL
-from transform.errors import ConfigError
+from transform.errors import BadDataError, ConfigError
 
 SETTINGS = FitSettings(
     epochs=1,
@@ -49,7 +49,11 @@ def invert(image, label):
     return image, 1.0 - label
 
 
-def fit_tiny(study, *, seed=7, class_weight=None, inverted=False, **settings):
+def spoil(image, label):
+    return image, label * math.nan
+
+
+def fit_tiny(study, *, seed=7, class_weight=None, inverted=False, spoiled_from=None, **settings):
     tf_keras.utils.set_random_seed(seed)
     network = build_network(
         ModelSettings(
@@ -65,7 +69,7 @@ def fit_tiny(study, *, seed=7, class_weight=None, inverted=False, **settings):
     )
 
     def training(epoch):
-        return training_epoch(
+        batches = training_epoch(
             study.files(),
             epoch=epoch,
             batch_size=4,
@@ -74,6 +78,8 @@ def fit_tiny(study, *, seed=7, class_weight=None, inverted=False, **settings):
             per_class=None,
             seed=seed,
         )
+        spoiled = spoiled_from is not None and epoch >= spoiled_from
+        return batches.map(spoil) if spoiled else batches
 
     validation = validation_batches(study.files(EVAL), 4)
     after_epoch = []
@@ -286,3 +292,8 @@ def test_class_weights_balance_the_classes_unless_the_draw_does(
         run.run_fn(arguments)
     assert told["class_weight"] == (pytest.approx(wanted) if wanted else None)
     assert sum(1 for _ in told["training"](0)) == told["steps"]
+
+
+def test_training_that_diverges_after_a_good_epoch_is_an_error_and_no_model_of_that_epoch(study):
+    with pytest.raises(BadDataError, match="the loss of fine-tuning epoch 2 is not finite"):
+        fit_tiny(study, head_epochs=0, epochs=4, early_stopping=3, spoiled_from=1)

@@ -202,3 +202,21 @@ def test_what_the_backbone_normalises_with_is_part_of_a_warm_start(tmp_path):
     load_network_weights(started, SETTINGS, f"{tmp_path}/Format-Serving")
     np.testing.assert_array_equal(started.model(scaled_slices()), earlier.model(scaled_slices()))
     assert not np.array_equal(started.model(scaled_slices()), scaled_slices())
+
+
+def test_the_network_lies_beside_its_export_on_object_storage_too():
+    assert network_folder("gs://bucket/Trainer/model/3/Format-Serving") == (
+        "gs://bucket/Trainer/model/3/network"
+    )
+
+
+def test_weights_with_a_flipped_bit_are_one_line(tmp_path):
+    export = f"{tmp_path}/Format-Serving"
+    save_network(build_network(SETTINGS, RANDOM_WEIGHTS), SETTINGS, network_folder(export))
+    damaged = tmp_path / "network" / "network.keras"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 0x01
+    damaged.write_bytes(content)
+    with pytest.raises(ConfigError) as error:
+        start(SETTINGS, export)
+    assert "has no weights that fit" in one_line(error)
