@@ -98,8 +98,8 @@ def _transform_config(config: RunConfig) -> dict[str, Any]:
     return {**config.transform.model_dump(), "code_version": code_version(*_GRAPH)}
 
 
-def _trainer_config(config: RunConfig, places: Places, weights: BackboneWeights) -> dict[str, Any]:
-    """What run_fn and the model's origin are made of; the code version is for the cache too."""
+def run_fn_config(config: RunConfig, weights: BackboneWeights) -> dict[str, Any]:
+    """What run_fn needs to know of a configuration, but for where its checkpoints are."""
     train = config.train.model_dump()
     model = config.model.model_dump()
     gate = config.gate
@@ -120,6 +120,13 @@ def _trainer_config(config: RunConfig, places: Places, weights: BackboneWeights)
         "augmentation": train["augmentation"],
         "warm_start": model["weights"] == LAST_BLESSED,
         "weights": weights.path or NONE,
+    }
+
+
+def _trainer_config(config: RunConfig, places: Places, weights: BackboneWeights) -> dict[str, Any]:
+    """What run_fn and the model's origin are made of; the code version is for the cache too."""
+    return {
+        **run_fn_config(config, weights),
         "weights_fingerprint": weights.fingerprint,
         # TFX gives a training that begins anew other folders than the one that was killed.
         "checkpoints": f"{places.root}/{TRAINER_ID}/.checkpoints",
