@@ -37,6 +37,7 @@ ROWS: dict[str, list[str]] = {
     "all-stages": ["train.frozen_stages=0"],
     "layer-decay": ["train.layer_decay=0.8"],
     "frozen-batch-norm": ["model.batch_norm=frozen", "train.learning_rate=3e-4"],
+    "batch-norm-momentum-0.9": ["model.batch_norm_momentum=0.9"],
     "averaged-weights": ["train.weight_average=0.5"],
     "strong-augmentation": [
         "train.augmentation.rotation=20",

@@ -25,6 +25,8 @@ OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 
+_SET = "--set"
+
 
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values are not coerced."""
@@ -461,7 +463,7 @@ def _set_key(values: dict[str, Any], assignment: str) -> None:
     key, equals, text = assignment.partition("=")
     path = key.strip().split(".")
     if not equals or not all(path):
-        raise ConfigError(f"--set {assignment}: write it as key=value, as in train.epochs=2")
+        raise ConfigError(f"{_SET} {assignment}: write it as key=value, as in train.epochs=2")
     try:
         value = yaml.safe_load(text) if text else ""
     except yaml.YAMLError:
@@ -474,7 +476,9 @@ def _set_key(values: dict[str, Any], assignment: str) -> None:
             values[part] = {}
         child = values[part]
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {assignment}: {'.'.join(path[: depth + 1])} is not a section")
+            raise ConfigError(
+                f"{_SET} {assignment}: {'.'.join(path[: depth + 1])} is not a section"
+            )
         values = child
     values[path[-1]] = value
 
@@ -541,4 +545,16 @@ def load_config(path: Path, assignments: list[str] | None = None) -> RunConfig:
     try:
         return parse_config(values, assignments)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        said = str(error)
+    if assignments and _is_right(values):
+        # The file is not to blame.
+        raise ConfigError(said if said.startswith(_SET) else f"{_SET}: {said}")
+    raise ConfigError(f"{path}: {said}")
+
+
+def _is_right(values: dict[str, Any]) -> bool:
+    try:
+        parse_config(values)
+    except ConfigError:
+        return False
+    return True

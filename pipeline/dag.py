@@ -46,7 +46,9 @@ BASELINE_ID = "Baseline"
 BASELINE_STATISTICS_ID = "BaselineStatistics"
 
 # What the steps are made of besides their own folders: a change there runs them anew.
+_LIMITS = "transform/augmentation_limits.py"
 _READING = (
+    _LIMITS,
     "transform/reading",
     "transform/ct_example.py",
     "transform/png16.py",
@@ -130,7 +132,9 @@ def _trainer_config(config: RunConfig, places: Places, weights: BackboneWeights)
         "weights_fingerprint": weights.fingerprint,
         # TFX gives a training that begins anew other folders than the one that was killed.
         "checkpoints": f"{places.root}/{TRAINER_ID}/.checkpoints",
-        "code_version": code_version("trainer", "components/traceable_trainer", *_RECORD, *_EXPORT),
+        "code_version": code_version(
+            *("trainer", "components/traceable_trainer", _LIMITS), *_RECORD, *_EXPORT
+        ),
         "data_fingerprint": places.fingerprint,
     }
 

@@ -28,6 +28,7 @@ from trainer.weights import (
     weights_without_blessed_model,
 )
 from transform.errors import BadDataError, ConfigError, CtnetError
+from transform.training_record import read_record
 
 if TYPE_CHECKING:
     from pipeline.local_runner import StepResult
@@ -161,6 +162,7 @@ def _conclude(
     pushed = run_outputs.find_pushed(outputs, workdir)
     summary.verdict = Verdict.PUSHED if pushed else Verdict.NOT_BLESSED
     summary.model = str(outputs.folder("Trainer", "model") / "Format-Serving")
+    summary.cautions = read_record(outputs.folder("Trainer", "model_run")).cautions
     summary.started_from = run_outputs.read_start(outputs)
     if pushed:
         summary.model, summary.version = str(pushed.folder), pushed.version

@@ -202,6 +202,8 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print(f"Leak: {leak}", style="bold yellow", highlight=False, markup=False)
     for line in summary.drift:
         console.print(f"Drift: {line}", style="yellow", highlight=False, markup=False)
+    for line in summary.cautions:
+        console.print(f"Caution: {line}", style="yellow", highlight=False, markup=False)
     lines = {"weights": summary.started_from, "report": summary.report, "log": summary.log}
     if summary.verdict is Verdict.PUSHED:
         console.print(f"Pushed version {summary.version}.", style="bold green", highlight=False)

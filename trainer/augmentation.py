@@ -7,28 +7,11 @@ import math
 
 import tensorflow as tf
 
+from transform.augmentation_limits import AugmentationLimits
 
-@dataclasses.dataclass(frozen=True)
-class Augmentation:
-    """How far a slice may be changed (paper, section on augmentation: rotation to pad).
 
-    Attributes:
-      rotation: degrees, either way.
-      shift: of width and height, share of the side, either way.
-      flip: left to right, for half of the slices.
-      pad: zoom out by up to this share.
-      zoom: zoom in by up to this share.
-      brightness: added to the scaled values, either way.
-      contrast: factor around the slice's mean, 1 plus or minus this.
-    """
-
-    rotation: float = 0.0
-    shift: float = 0.0
-    flip: bool = False
-    pad: float = 0.0
-    zoom: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
+class Augmentation(AugmentationLimits):
+    """The changes of the input pipeline."""
 
     @property
     def moves_pixels(self) -> bool:

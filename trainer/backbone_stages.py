@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import tf_keras
@@ -45,3 +46,23 @@ def freeze_stages(backbone: tf_keras.Model, number: int) -> None:
         )
     for layer in (layer for stage in stages[:number] for layer in stage):
         layer.trainable = False
+
+
+def cost_of_a_step(backbone: tf_keras.Model, frozen: int) -> float:
+    """Roughly what a training step costs, in forward passes.
+
+    Backwards through a layer takes twice as long as forwards; a layer counts by the numbers that it
+    puts out, because on most devices a step waits for memory.
+
+    Args:
+      backbone: of any size.
+      frozen: its first stages that are not differentiated.
+    """
+    numbers = {
+        layer.name: math.prod(side for side in layer.output_shape[1:] if side)
+        for layer in backbone.layers
+        if isinstance(layer.output_shape, tuple)
+    }
+    held = {layer.name for stage in backbone_stages(backbone)[:frozen] for layer in stage}
+    learning = sum(number for name, number in numbers.items() if name not in held)
+    return 1.0 + 2.0 * learning / sum(numbers.values())

@@ -46,6 +46,11 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return temperature if after < before else 1.0
 
 
+def at_its_bound(temperature: float) -> bool:
+    """Whether no temperature within reason was the best."""
+    return not 1.02 * _COLDEST < temperature < _HOTTEST / 1.02
+
+
 def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Calibrated probabilities, float64 of the shape of `logits`."""
     return special.expit(np.asarray(logits, np.float64) / temperature)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from trainer.backbone_stages import freeze_stages
+from trainer.backbone_stages import cost_of_a_step, freeze_stages
 from trainer.distribution import Devices
 from trainer.dropout import dropout_generators, reset_generators
 from trainer.layer_rates import LayerwiseAdam, rate_factors
@@ -26,10 +26,6 @@ HEAD = "head"
 FINE_TUNING = "fine-tuning"
 VALIDATION_AUC = "val_auc"
 LEARNING_RATE = "learning_rate"
-
-# A step goes through the backbone forwards and, for twice as long, back; with a frozen one it
-# does not go back.
-_WHOLE_STEP = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +43,9 @@ class FitSettings:
     label_smoothing: float
     early_stopping: int
     batch_norm: str
-    layer_decay: float = 1.0
-    frozen_stages: int = 0
-    weight_average: float = 0.0
+    layer_decay: float
+    frozen_stages: int
+    weight_average: float
 
 
 class WarmupCosine(tf_keras.optimizers.schedules.LearningRateSchedule):
@@ -351,7 +347,9 @@ def fit(
     state = fitting.state
     finite = True
     if len(state.records) < settings.head_epochs:
-        later_steps = _WHOLE_STEP * settings.epochs * steps
+        # Steps of the head phase do not go back through the backbone.
+        cost = cost_of_a_step(network.backbone, settings.frozen_stages)
+        later_steps = cost * settings.epochs * steps
         finite = fitting.run(HEAD, settings.head_epochs, later_steps)
     if finite:
         finite = fitting.run(FINE_TUNING, settings.epochs)

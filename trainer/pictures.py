@@ -19,6 +19,7 @@ from trainer.calibration import expected_calibration_error, probabilities, relia
 from trainer.operating_point import ThresholdCurve
 from transform.training_record import (
     CALIBRATION,
+    FIXED_RULE,
     LEARNING_CURVES,
     THRESHOLD,
     EpochRecord,
@@ -234,13 +235,14 @@ def draw_threshold(curve: ThresholdCurve, point: OperatingPoint) -> Picture:
                 linewidth=1.2,
                 label=f"target {point.target_sensitivity:.3g}",
             )
-        axes.axvspan(
-            *point.threshold_interval,
-            color=_GREY,
-            alpha=0.15,
-            linewidth=0,
-            label="chosen by 95 % of the resamples",
-        )
+        if point.rule != FIXED_RULE:
+            axes.axvspan(
+                *point.threshold_interval,
+                color=_GREY,
+                alpha=0.15,
+                linewidth=0,
+                label="chosen by 95 % of the resamples",
+            )
         axes.axvline(
             point.threshold, color=_GREY, linestyle="-.", label=f"threshold {point.threshold:.3f}"
         )

@@ -191,6 +191,7 @@ def run_fn(fn_args: FnArgs) -> None:
         resumed_from=fitted.resumed_from,
         warm_start=fn_args.base_model,
         versions=package_versions(),
+        cautions=validated.cautions(),
     ).write(fn_args.model_run_dir)
     if checkpoints:
         training_checkpoint.clear(checkpoints)

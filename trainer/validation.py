@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from trainer import pictures
 from trainer.calibration import (
+    at_its_bound,
     expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
@@ -82,8 +83,29 @@ class Validation:
                 "training diverged (the network's answers are not finite); lower "
                 "train.learning_rate"
             )
-        patients = files.patients()
-        temperature = fit_temperature(logits, labels)
+        return cls.answered(logits, labels, files.patients(), rule, fit_temperature(logits, labels))
+
+    @classmethod
+    def answered(
+        cls,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        patients: np.ndarray,
+        rule: Rule,
+        temperature: float,
+    ) -> Validation:
+        """Choose the operating point on answers that are there already.
+
+        Args:
+          logits: float [n].
+          labels: int [n], 0 or 1.
+          patients: str or bytes [n].
+          rule: of the operating point.
+          temperature: of the calibration.
+
+        Raises:
+          BadDataError: a class is missing.
+        """
         point = choose_operating_point(
             probabilities(logits, temperature), labels, patients, **dataclasses.asdict(rule)
         )
@@ -102,6 +124,28 @@ class Validation:
             "specificity": float((~decided)[self.labels == 0].mean()),
             "auc": float(roc_auc_score(self.labels, self.probability)),
         }
+
+    def cautions(self) -> list[str]:
+        """Sentences that say where these answers cannot be relied on; mostly none."""
+        cautions = []
+        positive = int(np.sum(self.labels))
+        negative = len(self.labels) - positive
+        auc = self.figures()["auc"]
+        # Under the null hypothesis (Mann and Whitney 1947), with slices as independent witnesses.
+        chance = 0.5 + 1.96 * np.sqrt((len(self.labels) + 1) / (12.0 * positive * negative))
+        if auc < chance:
+            cautions.append(
+                f"the validation AUC of {auc:.3f} is within what chance alone gives "
+                f"{len(self.labels)} slices (up to {min(chance, 1.0):.3f}): train longer, with "
+                "other rates, or on more slices"
+            )
+        if at_its_bound(self.temperature):
+            cautions.append(
+                f"the temperature of the calibration ended at its bound ({self.temperature:.3g}): "
+                "the answers to the validation slices do not fit their labels, and the "
+                "probabilities mean little"
+            )
+        return cautions
 
     def calibration_error(self) -> tuple[float, float]:
         """Expected calibration error before and after calibration."""

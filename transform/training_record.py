@@ -75,9 +75,10 @@ class TrainingRecord:
       resumed_from: finished epochs, of both phases, that a run before this one had left; None
         where training began at the beginning.
       warm_start: the blessed model whose weights training began with, None for another's.
+      cautions: sentences that say where the model cannot be relied on, from the validation split.
       versions: of Python and the packages that decide what a model becomes, by name.
 
-    What a record of an older release does not have is None (`versions`: empty).
+    What a record of an older release does not have is None (`versions`, `cautions`: empty).
     """
 
     epochs: list[EpochRecord]
@@ -96,6 +97,7 @@ class TrainingRecord:
     resumed_from: int | None = None
     warm_start: str | None = None
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    cautions: list[str] = dataclasses.field(default_factory=list)
 
     def write(self, folder: str) -> None:
         """Write the record into a folder, whole or not at all.
@@ -108,7 +110,7 @@ class TrainingRecord:
 
 
 def _as_written(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has lists only; every list of this record but the epochs was a tuple."""
+    """JSON has lists only; every other list of this record was a tuple."""
     return {name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
 
 
@@ -116,9 +118,11 @@ def read_record(folder: Path) -> TrainingRecord:
     """Read the record that training left in a folder; one of an older release, too."""
     values = json.loads((folder / FILE_NAME).read_text())
     epochs = [EpochRecord(**epoch) for epoch in values.pop("epochs")]
+    cautions = values.pop("cautions", [])
     point = values.pop("operating_point", None)
     return TrainingRecord(
         epochs=epochs,
+        cautions=cautions,
         operating_point=None if point is None else OperatingPoint(**_as_written(point)),
         **_as_written(values),
     )

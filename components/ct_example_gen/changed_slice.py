@@ -12,6 +12,7 @@ import math
 import numpy as np
 import scipy.ndimage
 
+from transform.augmentation_limits import AugmentationLimits
 from transform.ct_example import StoredSlice
 from transform.reading.dicom_hounsfield import AIR_HU
 
@@ -19,27 +20,13 @@ _STORED_MAX = 65535.0
 
 
 @dataclasses.dataclass(frozen=True)
-class SliceChanges:
-    """How far a slice may be changed (paper, section on augmentation: rotation to pad).
+class SliceChanges(AugmentationLimits):
+    """How far a slice may be changed, in HU.
 
     Attributes:
-      rotation: degrees, either way.
-      shift: of width and height, share of the side, either way.
-      flip: left to right, for half of the slices.
-      pad: zoom out by up to this share.
-      zoom: zoom in by up to this share.
-      brightness: share of `hu_range` that is added, either way.
-      contrast: factor around the slice's mean, 1 plus or minus this.
       hu_range: HU that the model can tell apart; brightness and contrast clip to them first.
     """
 
-    rotation: float = 0.0
-    shift: float = 0.0
-    flip: bool = False
-    pad: float = 0.0
-    zoom: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
     hu_range: tuple[float, float] = (-1000.0, 400.0)
 
 

@@ -113,6 +113,11 @@ class ReportContent:
     config: dict[str, Any]
     leaks: list[str]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know before the figures."""
+        return [*self.leaks, *(f"{one[0].upper()}{one[1:]}." for one in self.training.cautions)]
+
 
 def package_versions() -> dict[str, str]:
     """Versions of the packages that decide what a model becomes; those not installed left out."""

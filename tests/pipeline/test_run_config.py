@@ -254,6 +254,22 @@ def test_set_of_an_unknown_key_suggests_the_near_one():
     assert "did you mean train.epochs?" in refusal({}, ["train.epoch=2"])
 
 
+@pytest.mark.parametrize(
+    ("text", "assignment", "blamed"),
+    [
+        ("train: {epochs: 2}", "train.epochs=many", "--set: train.epochs: 'many'"),
+        ("train: {epochs: 2}", "train.epochs", "--set train.epochs: write it as"),
+        ("train: {epochs: many}", "seed=1", "{path}: train.epochs: 'many'"),
+    ],
+)
+def test_what_is_wrong_is_blamed_on_the_file_or_on_set(tmp_path, text, assignment, blamed):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_config(path, [assignment])
+    assert str(refused.value).startswith(blamed.format(path=path))
+
+
 def test_numbers_without_a_point_before_the_exponent_count_as_numbers_in_files(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("train: {learning_rate: 5e-5}\n")

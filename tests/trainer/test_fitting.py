@@ -31,6 +31,9 @@ SETTINGS = FitSettings(
     label_smoothing=0.0,
     early_stopping=0,
     batch_norm="trainable",
+    layer_decay=1.0,
+    frozen_stages=0,
+    weight_average=0.0,
 )
 STEPS = 5
 

@@ -1,11 +1,13 @@
 """Learning rates that differ by stage of the backbone."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
 
-from trainer.backbone_stages import backbone_stages, freeze_stages
+from trainer.backbone_stages import backbone_stages, cost_of_a_step, freeze_stages
 from trainer.layer_rates import LayerwiseAdam, rate_factors
 from trainer.model import ModelSettings, build_network
 from trainer.weights import BackboneWeights
@@ -88,3 +90,7 @@ def test_efficientnet_has_a_stem_seven_blocks_and_a_top():
     freeze_stages(backbone, 8)
     names = {variable.name for variable in backbone.trainable_variables}
     assert names == {"top_conv/kernel:0", "top_bn/gamma:0", "top_bn/beta:0"}
+    costs = [cost_of_a_step(backbone, frozen) for frozen in range(10)]
+    assert costs[0] == pytest.approx(3.0, abs=0.01)
+    assert costs[9] == pytest.approx(1.0, abs=0.1)
+    assert all(less < more for more, less in itertools.pairwise(costs))

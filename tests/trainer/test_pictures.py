@@ -94,6 +94,8 @@ def test_the_threshold_picture_gives_the_choice_and_the_target_where_there_is_on
     shown = words(draw_threshold(curve, point))
     assert f"threshold {point.threshold:.3f}" in shown
     assert ("target 0.9" in shown) == target
+    # A number that was given was chosen by nobody.
+    assert ("chosen by 95 % of the resamples" in shown) == (rule != 0.4)
 
 
 def test_a_picture_is_written_whole_or_is_one_line(tmp_path):
@@ -127,6 +129,7 @@ RECORD = TrainingRecord(
     resumed_from=4,
     warm_start="models/7",
     versions={"python": "3.11"},
+    cautions=["an AUC of 0.5"],
 )
 
 

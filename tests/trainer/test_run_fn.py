@@ -1,6 +1,7 @@
 """Training end to end, as TFX's Trainer calls it, with the tiny backbone."""
 
 import copy
+import dataclasses
 import json
 import math
 
@@ -8,6 +9,8 @@ import pytest
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from trainer import run
+from trainer.distribution import MIXED_BFLOAT16, make_devices
 from trainer.progress import telling
 from trainer.run import run_fn
 from transform import prediction
@@ -49,6 +52,9 @@ CONFIG = {
         "label_smoothing": 0.05,
         "early_stopping": 0,
         "batch_norm": "trainable",
+        "layer_decay": 1.0,
+        "frozen_stages": 0,
+        "weight_average": 0.0,
     },
     "augmentation": {"flip": True, "rotation": 5.0},
     "flip_average": True,
@@ -101,9 +107,8 @@ def test_training_leaves_a_record_that_the_report_can_read(trained, study):
     assert record.validation["sensitivity"] >= 0.9
 
 
-def test_the_record_stands_for_the_exported_model(trained, study):
+def assert_record_stands_for_export(folder, study):
     """Sensitivity, specificity and threshold of the record, asked of the export again."""
-    folder, _ = trained
     record = read_record(folder / "run")
     answers = tf.saved_model.load(str(folder / "model")).signatures[prediction.SERVING_DEFAULT](
         examples=tf.constant(study.raw[EVAL])
@@ -112,6 +117,41 @@ def test_the_record_stands_for_the_exported_model(trained, study):
     assert answers[prediction.THRESHOLD].numpy() == pytest.approx([record.threshold] * 12, abs=1e-6)
     assert decision[6:].mean() == pytest.approx(record.validation["sensitivity"])
     assert 1 - decision[:6].mean() == pytest.approx(record.validation["specificity"])
+
+
+def test_the_record_stands_for_the_exported_model(trained, study):
+    folder, _ = trained
+    assert_record_stands_for_export(folder, study)
+
+
+def test_what_was_trained_in_16_bits_is_exported_in_32(study, tmp_path, monkeypatch):
+    """As on a TPU or a GPU, where a device of this machine stands in for them."""
+    policies = []
+
+    def in_16_bits(*names, **options):
+        devices = dataclasses.replace(make_devices(*names, **options), precision=MIXED_BFLOAT16)
+        build = run.starting_network
+
+        def build_and_look(*settings, **rest):
+            network = build(*settings, **rest)
+            policies.append(network.backbone.layers[1].compute_dtype)
+            return network
+
+        monkeypatch.setattr(run, "starting_network", build_and_look)
+        return devices
+
+    monkeypatch.setattr(run, "make_devices", in_16_bits)
+    run_fn(fn_args(study, tmp_path))
+    assert policies == ["bfloat16"]
+    exported = tf.saved_model.load(str(tmp_path / "model"))
+    graph = exported.signatures[prediction.SERVING_DEFAULT].graph.as_graph_def()
+    functions = (node for function in graph.library.function for node in function.node_def)
+    assert not [
+        node.name
+        for node in (*graph.node, *functions)
+        if tf.bfloat16.as_datatype_enum in (one.type for one in node.attr.values())
+    ]
+    assert_record_stands_for_export(tmp_path, study)
 
 
 def test_the_progress_listener_hears_of_every_epoch(trained):

@@ -29,6 +29,7 @@ SETTINGS = FitSettings(
     early_stopping=2,
     batch_norm="trainable",
     layer_decay=0.9,
+    frozen_stages=0,
     weight_average=0.5,
 )
 

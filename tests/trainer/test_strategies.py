@@ -59,6 +59,7 @@ CONFIG = {
         "early_stopping": 2,
         "batch_norm": "frozen",
         "layer_decay": 0.8,
+        "frozen_stages": 0,
         "weight_average": 0.3,
     },
     "augmentation": {"flip": True, "rotation": 10.0, "shift": 0.1, "brightness": 0.1},

@@ -105,6 +105,12 @@ def test_leaks_are_warned_of_before_the_figures_and_none_are_invented(not_pushed
     assert "Warning" not in read_page(not_pushed).text
 
 
+def test_what_training_cautions_of_stands_there_too(not_pushed):
+    training = dataclasses.replace(not_pushed.training, cautions=["the AUC is chance"])
+    text = read_page(dataclasses.replace(not_pushed, training=training)).text
+    assert text.index("The AUC is chance.") < text.index("Figures on the test split")
+
+
 def test_the_page_fetches_nothing_and_runs_nothing(pushed):
     page = read_page(pushed)
     assert page.fetched
