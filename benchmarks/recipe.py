@@ -57,6 +57,7 @@ ROWS: dict[str, list[str]] = {
         "train.augmentation.contrast=0",
     ],
     "no-smoothing": ["train.label_smoothing=0"],
+    "no-head-phase": ["train.head_epochs=0"],
     "no-flip-average": ["model.flip_average=false"],
 }
 
@@ -70,27 +71,32 @@ class Study:
       weights: of the backbone.
       workdir: for everything that is made.
       epochs: of fine-tuning, of every row.
+      image_size: side of a slice, pixels, of every row.
     """
 
     data: Path
     weights: str
     workdir: Path
     epochs: int
+    image_size: int
 
     @property
     def ingested(self) -> Path:
         """A run folder with the examples and what Transform made of them."""
-        return self.workdir / "data"
+        return self.workdir / f"data-{self.image_size}"
 
     def training(self, row: str, seed: int) -> Path:
         """The folder of one training."""
-        return self.workdir / f"epochs-{self.epochs}" / row / f"seed-{seed}"
+        return (
+            self.workdir / f"{self.image_size}-pixels-{self.epochs}-epochs" / row / f"seed-{seed}"
+        )
 
     def settings(self, row: str, seed: int) -> list[str]:
         """What `--set` would be given."""
         return [
             f"model.weights={self.weights}",
             f"train.epochs={self.epochs}",
+            f"transform.image_size={self.image_size}",
             f"seed={seed}",
             *ROWS[row],
         ]
@@ -106,7 +112,10 @@ def _ingest(study: Study) -> None:
     """Run the pipeline once with a network that costs nothing, for its first steps."""
     if (study.ingested / "summary.json").exists():
         return
-    cheap = ["model.backbone=tiny", "model.weights=none", "train.epochs=1", "train.frozen_stages=0"]
+    cheap = [
+        *("model.backbone=tiny", "model.weights=none", "train.epochs=1", "train.frozen_stages=0"),
+        f"transform.image_size={study.image_size}",
+    ]
     command = [
         *(sys.executable, "-m", "pipeline.cli", "run", "--config", str(CONFIG)),
         *("--data", str(study.data), "--workdir", str(study.ingested)),
@@ -164,6 +173,7 @@ def _train_apart(study: Study, row: str, seed: int) -> None:
                 *(sys.executable, "-m", "benchmarks.recipe", "--one", row, "--seeds", str(seed)),
                 *("--data", str(study.data), "--weights", study.weights),
                 *("--workdir", str(study.workdir), "--epochs", str(study.epochs)),
+                *("--image-size", str(study.image_size)),
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -207,7 +217,11 @@ def _spread(values: list[float], digits: int) -> str:
 
 def _print_table(study: Study, rows: list[str], seeds: list[int]) -> None:
     columns = {"auc": 3, "loss": 3, "ece before": 3, "ece after": 3, "minutes": 1}
-    print(f"| recipe ({study.epochs} epochs) | seeds | " + " | ".join(columns) + " |")
+    print(
+        f"| {study.image_size} pixels, {study.epochs} epochs | seeds | "
+        + " | ".join(columns)
+        + " |"
+    )
     print("|---" * (len(columns) + 2) + "|")
     for row in rows:
         found = [one for seed in seeds if (one := _figures(study, row, seed))]
@@ -277,10 +291,13 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=12, help="of fine-tuning")
+    parser.add_argument("--image-size", type=int, default=224, help="side of a slice, pixels")
     parser.add_argument("--test", choices=ROWS, metavar="ROW", help="read the test split, of ROW")
     parser.add_argument("--one", choices=ROWS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    study = Study(arguments.data, arguments.weights, arguments.workdir, arguments.epochs)
+    study = Study(
+        arguments.data, arguments.weights, arguments.workdir, arguments.epochs, arguments.image_size
+    )
     if arguments.one:
         _train(study, arguments.one, arguments.seeds[0])
     elif arguments.test:
