@@ -16,6 +16,17 @@ IMAGE_BYTES = "image_bytes"
 TRANSFORM_FEATURES = "transform_features"
 """Signature: `examples` string [batch] to the model's input, `image` float32 [batch, s, s, 1]."""
 
+EXPLAIN = "explain"
+"""Signature: `examples` as of `serving_default`, to its three outputs and `heatmap`."""
+
+EXPLAIN_IMAGE = "explain_image"
+"""Signature: `image_bytes` as of `predict_image`, to its three outputs and `heatmap`."""
+
+HEATMAP = "heatmap"
+"""Output of the two above: float32 [batch, s, s] in [0, 1], where in the model's input (s pixels a
+side; the whole slice, squeezed to a square) the evidence for the positive class lies (Grad-CAM,
+Selvaraju et al. 2017); all zeros where there is none."""
+
 PROBABILITY = "probability"
 """Output: float32 [batch], calibrated probability of COVID-19."""
 DECISION = "decision"
