@@ -40,12 +40,11 @@ ROWS: dict[str, list[str]] = {
     "batch-norm-momentum-0.9": ["model.batch_norm_momentum=0.9"],
     "averaged-weights": ["train.weight_average=0.5"],
     "strong-augmentation": [
-        "train.augmentation.rotation=20",
-        "train.augmentation.shift=0.1",
-        "train.augmentation.pad=0.2",
-        "train.augmentation.zoom=0.2",
-        "train.augmentation.brightness=0.15",
-        "train.augmentation.contrast=0.3",
+        "train.augmentation.rotation=15",
+        "train.augmentation.shift=0.15",
+        "train.augmentation.zoom=0.3",
+        "train.augmentation.brightness=0.1",
+        "train.augmentation.contrast=0.2",
     ],
     "no-augmentation": [
         "train.augmentation.rotation=0",
