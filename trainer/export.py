@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import tensorflow as tf
 import tensorflow_transform as tft
-import tf_keras
 
+from trainer.grad_cam import evidence, heatmap
+from trainer.inference_graph import inference_function
+from trainer.model import Network
 from transform import ct_example, prediction, preprocessing
 from transform.picture_graph import stored_picture
 from transform.whole_file import UNFINISHED, explaining_failures
@@ -33,39 +36,76 @@ class ServedModel(tf.Module):
 
     def __init__(
         self,
-        model: tf_keras.Model,
+        network: Network,
         transform: tft.TFTransformOutput,
         decision: Decision,
         window: tuple[float, float],
+        *,
+        flip_average: bool = False,
     ):
-        """Put the parts together.
+        """Put the parts together, with the network's weights as constants.
 
         Args:
-          model: from float32 [batch, s, s, 1] to a logit, float32 [batch, 1].
+          network: its model takes float32 [batch, s, s, 1].
           transform: the graph from raw CT examples to the model's input.
           decision: temperature and threshold.
           window: HU of black and white in pictures that lost their Hounsfield units.
+          flip_average: answer with the mean of the logits of slice and mirror image.
         """
         super().__init__(name=prediction.MODEL_NAME)
-        self._model = model
+        self._side = network.model.input_shape[1]
+        self._features, self._logit = (
+            inference_function(
+                functools.partial(part, training=False),
+                tf.TensorSpec([None, *part.input_shape[1:]], tf.float32),
+            )
+            for part in network.parts()
+        )
         self._transform_layer = transform.transform_features_layer()
         raw_spec = transform.raw_feature_spec()
         self._input_spec = {name: raw_spec[name] for name in _MODEL_INPUTS}
         self._decision = decision
         self._window = window
+        self._flip_average = flip_average
 
-    def _answer(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        logit = tf.squeeze(self._model(image, training=False), axis=-1)
-        probability = tf.sigmoid(logit / self._decision.temperature)
+    def _seen(self, image: tf.Tensor) -> tf.Tensor:
+        """What goes through the network: with flip averaging all mirror images after all slices."""
+        return tf.concat([image, tf.reverse(image, axis=[2])], 0) if self._flip_average else image
+
+    def _answer(self, image: tf.Tensor, *, explain: bool = False) -> dict[str, tf.Tensor]:
+        features = self._features(self._seen(image))
+        views = 2 if self._flip_average else 1
+        logits = tf.reshape(self._logit(features), [views, -1])
+        probability = tf.sigmoid(tf.reduce_mean(logits, axis=0) / self._decision.temperature)
         threshold = tf.fill(tf.shape(probability), tf.constant(self._decision.threshold))
-        return {
+        answer = {
             prediction.PROBABILITY: probability,
             prediction.DECISION: tf.cast(probability >= threshold, tf.int64),
             prediction.THRESHOLD: threshold,
         }
+        if explain:
+            found, *mirrored = tf.split(evidence(features, self._logit), views)
+            for one in mirrored:
+                found += tf.reverse(one, axis=[2])
+            answer[prediction.HEATMAP] = heatmap(found, self._side)
+        return answer
 
     def _transformed(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
         return self._transform_layer(features)[preprocessing.IMAGE]
+
+    def _pictures(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        encoded, white = tf.map_fn(
+            stored_picture,
+            image_bytes,
+            fn_output_signature=(tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.float32)),
+        )
+        low, high = self._window
+        features = {
+            ct_example.IMAGE: encoded,
+            ct_example.SLOPE: (high - low) / white,
+            ct_example.INTERCEPT: tf.fill(tf.shape(white), tf.constant(low)),
+        }
+        return self._transformed(features)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, prediction.EXAMPLES)])
     def transform_features(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -81,18 +121,17 @@ class ServedModel(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, prediction.IMAGE_BYTES)])
     def predict_image(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """PNG or JPEG pictures, string [batch], under the assumed window, to the same."""
-        encoded, white = tf.map_fn(
-            stored_picture,
-            image_bytes,
-            fn_output_signature=(tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.float32)),
-        )
-        low, high = self._window
-        features = {
-            ct_example.IMAGE: encoded,
-            ct_example.SLOPE: (high - low) / white,
-            ct_example.INTERCEPT: tf.fill(tf.shape(white), tf.constant(low)),
-        }
-        return self._answer(self._transformed(features))
+        return self._answer(self._pictures(image_bytes))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, prediction.EXAMPLES)])
+    def explain(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Serialised CT examples, string [batch], to the same and the heatmap."""
+        return self._answer(self.transform_features(examples)[preprocessing.IMAGE], explain=True)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, prediction.IMAGE_BYTES)])
+    def explain_image(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """PNG or JPEG pictures, string [batch], to the same and the heatmap."""
+        return self._answer(self._pictures(image_bytes), explain=True)
 
     def save(self, folder: str) -> None:
         """Write the SavedModel with all signatures, whole or not at all.
@@ -116,6 +155,8 @@ class ServedModel(tf.Module):
                         prediction.SERVING_DEFAULT: self.serving_default,
                         prediction.PREDICT_IMAGE: self.predict_image,
                         prediction.TRANSFORM_FEATURES: self.transform_features,
+                        prediction.EXPLAIN: self.explain,
+                        prediction.EXPLAIN_IMAGE: self.explain_image,
                     },
                 )
                 if tf.io.gfile.exists(folder):

@@ -117,6 +117,20 @@ class Network:
     model: tf_keras.Model
     backbone: tf_keras.Model
 
+    def parts(self) -> tuple[tf_keras.Model, tf_keras.Model]:
+        """The model in two, with the same weights.
+
+        Returns:
+          From the image to the backbone's last features, float32 [batch, h, w, c]; and from those
+          to the logit.
+        """
+        head = self.model.layers[self.model.layers.index(self.backbone) + 1 :]
+        features = head[0].input
+        return (
+            tf_keras.Model(self.model.input, features, name="image_to_features"),
+            tf_keras.Model(features, self.model.output, name="features_to_logit"),
+        )
+
     def freeze_backbone(self) -> None:
         """Train the head alone; BatchNorm then normalises with its stored averages."""
         self.backbone.trainable = False

@@ -170,7 +170,13 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     validated = Validation.of(model, eval_files, batch.slices, rule)
     decision = Decision(validated.temperature, validated.point.threshold)
-    ServedModel(model, transform, decision, tuple(config["window"])).save(fn_args.serving_model_dir)
+    ServedModel(
+        plain,
+        transform,
+        decision,
+        tuple(config["window"]),
+        flip_average=config["flip_average"],
+    ).save(fn_args.serving_model_dir)
     save_network(plain, model_settings, network_folder(fn_args.serving_model_dir))
     pictures.draw_learning_curves(fitted.records, fitted.kept).write(fn_args.model_run_dir)
     validated.draw(fn_args.model_run_dir)

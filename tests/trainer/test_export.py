@@ -1,12 +1,14 @@
 """The exported SavedModel against the model in memory, Transform, and ingestion."""
 
 import io
+from collections import Counter
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
 from PIL import Image
+from tensorflow.core.protobuf import saved_model_pb2
 
 from trainer.export import Decision, ServedModel
 from trainer.flip_average import flip_averaged
@@ -75,7 +77,7 @@ def threshold(in_memory):
 
 @pytest.fixture(scope="module")
 def served(network, study, threshold):
-    return ServedModel(network.model, study.transform, Decision(TEMPERATURE, threshold), WINDOW)
+    return ServedModel(network, study.transform, Decision(TEMPERATURE, threshold), WINDOW)
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +127,9 @@ def test_a_flip_averaged_export_predicts_what_slice_and_mirror_image_give_in_mem
     assert np.abs(each[0] - logits).max() > 1e-3
     in_memory = 1.0 / (1.0 + np.exp(-np.mean(each, axis=0) / TEMPERATURE))
     threshold = float(np.sort(in_memory)[4:6].mean())
-    ServedModel(averaged, study.transform, Decision(TEMPERATURE, threshold), WINDOW).save(
-        str(tmp_path / "model")
-    )
+    ServedModel(
+        network, study.transform, Decision(TEMPERATURE, threshold), WINDOW, flip_average=True
+    ).save(str(tmp_path / "model"))
     loaded = tf.saved_model.load(str(tmp_path / "model")).signatures
     found = answers(loaded, raw_in_order_of(study, EVAL))
     np.testing.assert_allclose(found[prediction.PROBABILITY], in_memory, atol=1e-5)
@@ -255,6 +257,19 @@ def test_slices_of_different_sizes_are_answered_in_one_batch_as_alone(exported):
                 "threshold": (tf.float32, [None]),
             },
         ),
+        *(
+            (
+                name,
+                argument,
+                {
+                    "probability": (tf.float32, [None]),
+                    "decision": (tf.int64, [None]),
+                    "threshold": (tf.float32, [None]),
+                    "heatmap": (tf.float32, [None, 32, 32]),
+                },
+            )
+            for name, argument in (("explain", "examples"), ("explain_image", "image_bytes"))
+        ),
         ("transform_features", "examples", {"image": (tf.float32, [None, 32, 32, 1])}),
     ],
 )
@@ -274,4 +289,83 @@ def test_signatures_are_what_clients_were_told(exported, name, argument, outputs
 
 
 def test_there_are_exactly_these_signatures(exported):
-    assert set(exported) == {"serving_default", "predict_image", "transform_features"}
+    assert set(exported) == {
+        "serving_default",
+        "predict_image",
+        "transform_features",
+        "explain",
+        "explain_image",
+    }
+
+
+def test_the_weights_are_constants_and_stored_once(served, tmp_path):
+    """However many signatures there are."""
+    served.save(str(tmp_path / "model"))
+    saved = (tmp_path / "model" / "saved_model.pb").read_bytes()
+    graph = saved_model_pb2.SavedModel.FromString(saved).meta_graphs[0].graph_def
+    nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
+    operations = Counter(node.op for node in nodes)
+    assert operations["Conv2D"] >= 3
+    assert not operations["VarHandleOp"]
+    assert not operations["FusedBatchNormV3"]
+    kernels = [
+        node.name
+        for node in nodes
+        if node.op == "Const"
+        and tuple(tf.make_ndarray(node.attr["value"].tensor).shape[2:]) == (16, 32)
+    ]
+    assert len(kernels) == 1
+
+
+def grad_cam(network, image):
+    """Slice by slice, as the paper writes it, with the model in memory."""
+    backbone, head = network.parts()
+    maps = []
+    for one in image:
+        features = tf.constant(backbone(one[np.newaxis], training=False))
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            logit = head(features, training=False)
+        weights = tape.gradient(logit, features).numpy().mean(axis=(0, 1, 2))
+        raw = np.maximum((features.numpy()[0] * weights).sum(axis=-1), 0.0)
+        maps.append(tf.image.resize(raw[..., np.newaxis], image.shape[1:3]).numpy()[..., 0])
+    return np.stack(maps)
+
+
+def strongest_is_one(maps):
+    highest = maps.max(axis=(1, 2), keepdims=True)
+    return maps / np.where(highest > 0.0, highest, 1.0)
+
+
+def test_the_heatmap_is_grad_cam(exported, network, study):
+    found = exported[prediction.EXPLAIN](examples=raw_in_order_of(study, EVAL))
+    expected = strongest_is_one(grad_cam(network, images(study, EVAL)))
+    np.testing.assert_allclose(found[prediction.HEATMAP].numpy(), expected, atol=1e-4)
+    # It says something, and of different slices different things.
+    assert np.ptp(expected, axis=(1, 2)).max() > 0.5
+    assert np.abs(expected[0] - expected[1]).max() > 0.1
+
+
+def test_an_explained_answer_is_the_same_answer(exported, study):
+    examples = raw_in_order_of(study, EVAL)
+    plain = exported[prediction.SERVING_DEFAULT](examples=examples)
+    explained = exported[prediction.EXPLAIN](examples=examples)
+    for name, value in plain.items():
+        np.testing.assert_array_equal(explained[name].numpy(), value.numpy())
+    encoded = [picture("L", "PNG"), picture("RGB", "JPEG")]
+    plain = exported[prediction.PREDICT_IMAGE](image_bytes=tf.constant(encoded))
+    explained = exported[prediction.EXPLAIN_IMAGE](image_bytes=tf.constant(encoded))
+    for name, value in plain.items():
+        np.testing.assert_array_equal(explained[name].numpy(), value.numpy())
+
+
+def test_with_flip_averaging_both_views_are_explained(network, study, threshold, tmp_path):
+    ServedModel(
+        network, study.transform, Decision(TEMPERATURE, threshold), WINDOW, flip_average=True
+    ).save(str(tmp_path / "model"))
+    explain = tf.saved_model.load(str(tmp_path / "model")).signatures[prediction.EXPLAIN]
+    shown = images(study, EVAL)
+    views = grad_cam(network, shown), grad_cam(network, shown[:, :, ::-1])[:, :, ::-1]
+    found = explain(examples=raw_in_order_of(study, EVAL))[prediction.HEATMAP].numpy()
+    np.testing.assert_allclose(found, strongest_is_one(sum(views)), atol=1e-4)
+    assert np.abs(strongest_is_one(views[0]) - found).max() > 0.01
