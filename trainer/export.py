@@ -11,6 +11,7 @@ import tensorflow_transform as tft
 from trainer.grad_cam import evidence, heatmap
 from trainer.inference_graph import inference_function
 from trainer.model import Network
+from trainer.warmup_requests import write_warmup_requests
 from transform import ct_example, prediction, preprocessing
 from transform.picture_graph import stored_picture
 from transform.whole_file import UNFINISHED, explaining_failures
@@ -134,7 +135,7 @@ class ServedModel(tf.Module):
         return self._answer(self._pictures(image_bytes), explain=True)
 
     def save(self, folder: str) -> None:
-        """Write the SavedModel with all signatures, whole or not at all.
+        """Write the SavedModel with all signatures and warm-up requests, whole or not at all.
 
         It is written beside `folder` and renamed when whole. Object storage has no rename of a
         folder but copies one object after the other; there, that the Trainer's execution is
@@ -159,6 +160,7 @@ class ServedModel(tf.Module):
                         prediction.EXPLAIN_IMAGE: self.explain_image,
                     },
                 )
+                write_warmup_requests(unfinished, self._window)
                 if tf.io.gfile.exists(folder):
                     tf.io.gfile.rmtree(folder)
                 tf.io.gfile.rename(unfinished, folder)

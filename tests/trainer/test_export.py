@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras
 from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import prediction_log_pb2
 
 from trainer.export import Decision, ServedModel
 from trainer.flip_average import flip_averaged
@@ -369,3 +370,28 @@ def test_with_flip_averaging_both_views_are_explained(network, study, threshold,
     found = explain(examples=raw_in_order_of(study, EVAL))[prediction.HEATMAP].numpy()
     np.testing.assert_allclose(found, strongest_is_one(sum(views)), atol=1e-4)
     assert np.abs(strongest_is_one(views[0]) - found).max() > 0.01
+
+
+def test_the_warm_up_requests_ask_every_signature_and_are_answered(served, exported, tmp_path):
+    served.save(str(tmp_path / "model"))
+    records = tf.data.TFRecordDataset(
+        str(tmp_path / "model" / "assets.extra" / "tf_serving_warmup_requests")
+    )
+    asked = []
+    for record in records.as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        assert request.model_spec.name == "ctnet"
+        signature = request.model_spec.signature_name
+        ((argument, tensor),) = request.inputs.items()
+        found = exported[signature](**{argument: tf.make_ndarray(tensor)})
+        size = tensor.tensor_shape.dim[0].size
+        assert found[prediction.PROBABILITY].shape == [size]
+        asked.append((signature, size))
+    assert asked == [
+        ("serving_default", 1),
+        ("serving_default", 16),
+        ("predict_image", 1),
+        ("predict_image", 16),
+        ("explain", 1),
+        ("explain_image", 1),
+    ]
