@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -16,12 +17,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pipeline.config import RunConfig, load_config, parse_config
+from pipeline.prediction_bar import PredictionBar
+from pipeline.prediction_output import JSON, OutputFormat
 from pipeline.retrain import retrain
 from pipeline.run import RunRequest, run
 from pipeline.run_log import hushed, output_to
 from pipeline.shipped_config import shipped_config
 from pipeline.summary import ExitCode, Summary
 from pipeline.terminal import RunDisplay, print_summary
+from serving.message_size import MAX_MESSAGE_BYTES
+from serving.server_options import (
+    POLL_SECONDS,
+    PORT,
+    REST_PORT,
+    REST_TIMEOUT_SECONDS,
+    BatchingOptions,
+)
 from transform.errors import BadDataError, ConfigError, CtnetError
 from transform.prediction import MODEL_NAME
 
@@ -320,73 +331,177 @@ def inspect_command(
 def serve(
     model_dir: Annotated[Path, typer.Argument(help="A folder of versions: WORKDIR/serving/ctnet.")],
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="0 takes any free one.")] = 8500,
+    port: Annotated[int, typer.Option("--port", help="Of gRPC; 0 takes any free one.")] = PORT,
+    rest_port: Annotated[
+        int, typer.Option("--rest-port", help="Of REST and metrics; 0 takes any free one.")
+    ] = REST_PORT,
+    no_rest: Annotated[bool, typer.Option("--no-rest", help="gRPC only.")] = False,
     model_name: Annotated[str, typer.Option("--model-name")] = MODEL_NAME,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", help="Certificate (PEM): encrypt both ports.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", help="The certificate's private key (PEM).")
+    ] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option("--tls-client-ca", help="Who must have signed a client's (PEM).")
+    ] = None,
+    poll_seconds: Annotated[
+        float, typer.Option("--poll-seconds", help="Between looks for another version.")
+    ] = POLL_SECONDS,
+    pin_version: Annotated[
+        int | None, typer.Option("--pin-version", help="Serve this version and no other.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for a first version instead of ending.")
+    ] = False,
+    max_batch_size: Annotated[
+        int, typer.Option("--max-batch-size", help="Slices of several requests computed together.")
+    ] = BatchingOptions.max_batch_size,
+    batch_delay_ms: Annotated[
+        float, typer.Option("--batch-delay-ms", help="A request waits so long for others.")
+    ] = 1000 * BatchingOptions.delay_seconds,
+    batch_threads: Annotated[
+        int, typer.Option("--batch-threads", help="Batches computed at once.")
+    ] = BatchingOptions.threads,
+    queue_limit: Annotated[
+        int, typer.Option("--queue-limit", help="Requests that may wait; more are refused.")
+    ] = BatchingOptions.max_queued,
+    max_message_bytes: Annotated[
+        int, typer.Option("--max-message-bytes", help="Largest request and response.")
+    ] = MAX_MESSAGE_BYTES,
+    rest_timeout: Annotated[
+        float, typer.Option("--rest-timeout", help="Seconds a REST request may take.")
+    ] = REST_TIMEOUT_SECONDS,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show TensorFlow's log.")] = False,
 ) -> None:
-    """Serve the newest version over TF Serving's gRPC protocol, on this machine."""
+    """Serve the newest version over TF Serving's gRPC and REST protocols, on this machine.
+
+    It takes up newer versions as they are pushed. SIGTERM lets what was asked be answered.
+    """
     from serving.__main__ import main as serve_main
 
-    arguments = [str(model_dir), "--host", host, "--port", str(port), "--model-name", model_name]
-    raise typer.Exit(serve_main(arguments))
+    options = {
+        "host": host,
+        "port": port,
+        "rest-port": rest_port,
+        "model-name": model_name,
+        "tls-cert": tls_cert,
+        "tls-key": tls_key,
+        "tls-client-ca": tls_client_ca,
+        "poll-seconds": poll_seconds,
+        "pin-version": pin_version,
+        "max-batch-size": max_batch_size,
+        "batch-delay-ms": batch_delay_ms,
+        "batch-threads": batch_threads,
+        "queue-limit": queue_limit,
+        "max-message-bytes": max_message_bytes,
+        "rest-timeout": rest_timeout,
+    }
+    switches = {"no-rest": no_rest, "wait": wait, "verbose": verbose}
+    # A value may begin with a dash.
+    arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
+    arguments += [f"--{name}" for name, on in switches.items() if on]
+    raise typer.Exit(serve_main([*arguments, "--", str(model_dir)]))
 
 
 @app.command()
 def predict(
-    files: Annotated[list[Path], typer.Argument(help="PNG, JPEG or DICOM slices.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE|FOLDER|VOLUME...",
+            help="PNG, JPEG, DICOM or NIfTI; a folder is one series, and so is each in it.",
+        ),
+    ],
     server: Annotated[str, typer.Option("--server", help="HOST:PORT.")] = "127.0.0.1:8500",
+    output_format: Annotated[
+        OutputFormat, typer.Option("--format", help="jsonl and csv are written as answers come.")
+    ] = OutputFormat.TABLE,
+    patients: Annotated[
+        bool,
+        typer.Option(
+            "--patients",
+            help="Each patient's mean too: below a table of slices, else instead of the slices.",
+        ),
+    ] = False,
+    slices: Annotated[
+        str, typer.Option("--slices", help="Of a series or volume: all, every:N or middle:N.")
+    ] = "all",
+    timeout: Annotated[
+        float, typer.Option("--timeout", help="Seconds a request may take, retries included.")
+    ] = 60.0,
+    retries: Annotated[
+        int, typer.Option("--retries", min=0, max=4, help="Of a request that found no server.")
+    ] = 4,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Encrypt, and trust public authorities.")
+    ] = False,
+    tls_ca: Annotated[
+        Path | None, typer.Option("--tls-ca", help="Encrypt, and trust these (PEM) instead.")
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", help="This client's certificate (PEM).")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", help="The certificate's private key (PEM).")
+    ] = None,
+    model_name: Annotated[str, typer.Option("--model-name")] = MODEL_NAME,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="The most slices a request.")
+    ] = 16,
+    explain: Annotated[
+        Path | None,
+        typer.Option("--explain", metavar="OUT", help="Write an overlay of each slice into OUT."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write the results there.")
+    ] = None,
+    keep_patient_ids: Annotated[
+        bool,
+        typer.Option("--keep-patient-ids", help="Write DICOM patient ids, not their hashes."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Ask a server about slices.
 
-    Exit codes: 0 all predicted, 1 a file could not be predicted (the others are).
+    Exit codes: 0 all predicted, 1 a slice could not be predicted (the others are), or the server
+    did not answer, 2 bad usage.
     """
+    if as_json and output_format is not OutputFormat.TABLE:
+        raise ConfigError("--json is a format of its own; leave --format out")
+    # NaN, too.
+    if not 0 < timeout < math.inf:
+        raise ConfigError(f"--timeout {timeout:g}: give a positive number of seconds")
     with hushed():
-        from serving.client import Client, FileResult
-    results: list[FileResult] = []
-    broken: CtnetError | None = None
-    with Client(server) as client, _bar() as bar:
-        try:
-            results.extend(
-                bar.track(client.predict_files(files), total=len(files), description="predicting")
-            )
-        # What was answered before the server went away is still worth having.
-        except CtnetError as error:
-            broken = error
-    if broken and not results:
-        raise broken
-    if as_json:
-        _print_json(
-            [
-                {
-                    "path": str(one.path),
-                    "probability": one.prediction.probability if one.prediction else None,
-                    "decision": one.prediction.decision if one.prediction else None,
-                    "threshold": one.prediction.threshold if one.prediction else None,
-                    "error": one.error,
-                }
-                for one in results
-            ]
-        )
-    else:
-        table = Table(box=None, pad_edge=False)
-        for column in ("file", "probability", "decision", "threshold"):
-            table.add_column(column, overflow="fold")
-        for one in results:
-            if one.prediction:
-                table.add_row(
-                    str(one.path),
-                    f"{one.prediction.probability:.4f}",
-                    "positive" if one.prediction.decision else "negative",
-                    f"{one.prediction.threshold:.4f}",
-                )
-        if table.row_count:
-            Console().print(table)
-    failed = [one for one in results if one.error]
-    for one in failed:
-        typer.echo(f"ctnet: {one.error}", err=True)
-    if broken:
-        raise broken
-    if failed:
+        from pipeline.predict import PredictRequest, predict
+        from serving.transport_security import Tls
+        from transform.reading import parse_slice_pick
+    try:
+        pick = parse_slice_pick(slices)
+    except ValueError as error:
+        raise ConfigError(f"--slices {error}") from None
+    encrypt = tls or any((tls_ca, tls_cert, tls_key))
+    request = PredictRequest(
+        inputs=files,
+        server=server,
+        model_name=model_name,
+        slices=pick,
+        batch_size=batch_size,
+        timeout=timeout,
+        retries=retries,
+        tls=Tls(tls_ca, tls_cert, tls_key) if encrypt else None,
+        form=JSON if as_json else output_format,
+        patients=patients,
+        keep_patient_ids=keep_patient_ids,
+        explain=explain,
+        output=output,
+    )
+    streams = output is None and not as_json and output_format is not OutputFormat.TABLE
+    hidden = streams and sys.stdout.isatty()
+    with PredictionBar(len(files), hidden=hidden) as bar:
+        whole = predict(request, bar)
+    if not whole:
         raise typer.Exit(ExitCode.FAILED)
 
 

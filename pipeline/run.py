@@ -28,7 +28,6 @@ from trainer.weights import (
     weights_without_blessed_model,
 )
 from transform.errors import BadDataError, ConfigError, CtnetError
-from transform.training_record import read_record
 
 if TYPE_CHECKING:
     from pipeline.local_runner import StepResult
@@ -142,6 +141,7 @@ def _conclude(
     from components.slice_validator.drift import read_drift
     from pipeline import outputs as run_outputs
     from pipeline.dag import gate_bounds
+    from transform.training_record import read_record
 
     outputs = run_outputs.StepOutputs(run_outputs.open_store(workdir), executions)
     outcome = run_outputs.read_ingest_outcome(outputs)

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import grpc
+import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow.core.framework import tensor_pb2, types_pb2
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
+from serving.input_slices import InputSlice, UnusableInput, find_input_slices
 from serving.message_size import MAX_MESSAGE_BYTES, size_options
-from serving.slice_payload import SlicePayload, read_payload
+from serving.retry import RETRIES, retry_options
+from serving.slice_payload import PayloadReader, SlicePayload
+from serving.slice_result import ExplainedSlice, Explanation, Prediction, SliceResult
+from serving.transport_security import Tls
 from transform.errors import CtnetError
 from transform.prediction import (
     DECISION,
     EXAMPLES,
+    EXPLAIN,
+    EXPLAIN_IMAGE,
+    HEATMAP,
     IMAGE_BYTES,
     MODEL_NAME,
     PREDICT_IMAGE,
@@ -26,42 +41,44 @@ from transform.prediction import (
     SERVING_DEFAULT,
     THRESHOLD,
 )
-from transform.reading import UnusableSliceError
+from transform.reading import MachineFaultError, SlicePick, UnusableSliceError
 
 TIMEOUT = 60.0
-"""Seconds that one request may take; the first one on a fresh server is the slowest."""
+"""Seconds that one request may take, its retries included; the first one on a fresh server is the
+slowest."""
 
 BATCH_SIZE = 16
 """Slices a request."""
 
-_INPUT_OF = {SERVING_DEFAULT: EXAMPLES, PREDICT_IMAGE: IMAGE_BYTES}
+ALL_SLICES = SlicePick("all")
+
+_INPUT_OF = {
+    SERVING_DEFAULT: EXAMPLES,
+    PREDICT_IMAGE: IMAGE_BYTES,
+    EXPLAIN: EXAMPLES,
+    EXPLAIN_IMAGE: IMAGE_BYTES,
+}
+_EXPLAINS = {SERVING_DEFAULT: EXPLAIN, PREDICT_IMAGE: EXPLAIN_IMAGE}
 
 # What a request holds besides its slices: names, and some bytes around each slice.
 _ENVELOPE_BYTES = 64 * 1024
 
+# The only metadata that TF Serving gives.
+_SIGNATURE_DEF = "signature_def"
 
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What the model says about one slice.
-
-    Attributes:
-      probability: calibrated probability of COVID-19, 0 to 1.
-      decision: 1 where the probability reaches the operating point, else 0.
-      threshold: the operating point.
-    """
-
-    probability: float
-    decision: int
-    threshold: float
+_Answer = tuple[Prediction, np.ndarray | None]
 
 
 @dataclasses.dataclass(frozen=True)
-class FileResult:
-    """What became of one file: a prediction, or one line that says why there is none."""
+class _Asked:
+    """A slice with what is sent for it, or the line that says why nothing is."""
 
-    path: Path
-    prediction: Prediction | None
-    error: str | None = None
+    of: InputSlice | UnusableInput
+    payload: SlicePayload | str
+
+    @property
+    def size(self) -> int:
+        return len(self.payload.value) if isinstance(self.payload, SlicePayload) else 0
 
 
 class RefusedRequestError(CtnetError):
@@ -84,8 +101,8 @@ class Client:
 
     Example:
       with Client("127.0.0.1:8500") as client:
-          for result in client.predict_files(paths):
-              show(result)
+          for result in client.predict_files([Path("scans")]):
+              print(result.name, result.prediction, result.error)
     """
 
     def __init__(
@@ -95,21 +112,41 @@ class Client:
         model_name: str = MODEL_NAME,
         timeout: float = TIMEOUT,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        tls: Tls | None = None,
+        retries: int = RETRIES,
     ):
         """Say whom to ask; nothing is connected before the first request.
 
         Args:
           address: host:port of the server's gRPC port.
           model_name: the model to ask for.
-          timeout: seconds that one request may take.
+          timeout: seconds that one request may take, its retries included.
           max_message_bytes: the largest request and response, in bytes.
+          tls: how to encrypt the connection; None for no encryption.
+          retries: how often a request is repeated that was answered with UNAVAILABLE, 0 to 4.
+
+        Raises:
+          ConfigError: the files of `tls` cannot be used.
+          ValueError: the timeout, the size or the retries are out of range.
         """
+        if not (math.isfinite(timeout) and timeout > 0):
+            raise ValueError(f"timeout must be positive seconds, got {timeout}")
+        if max_message_bytes <= _ENVELOPE_BYTES:
+            raise ValueError(
+                f"max_message_bytes must be above {_ENVELOPE_BYTES}, got {max_message_bytes}"
+            )
         self._address = address
         self._model_name = model_name
         self._timeout = timeout
+        self._retries = retries
         self._max_payload = max_message_bytes - _ENVELOPE_BYTES
-        self._channel = grpc.insecure_channel(address, options=size_options(max_message_bytes))
+        options = [*size_options(max_message_bytes), *retry_options(retries, max_message_bytes)]
+        if tls is None:
+            self._channel = grpc.insecure_channel(address, options=options)
+        else:
+            self._channel = grpc.secure_channel(address, tls.credentials(), options=options)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._signatures: frozenset[str] | None = None
 
     def close(self) -> None:
         """Close the connection."""
@@ -144,88 +181,174 @@ class Client:
         """
         return self._predict(PREDICT_IMAGE, pictures)
 
-    def predict_file(self, path: Path) -> FileResult:
-        """Predict one PNG, JPEG or DICOM CT file; a file that cannot be used gives its error.
+    def explain_examples(self, examples: Sequence[tf.train.Example]) -> list[Explanation]:
+        """Predict and explain CT examples in one request, in the same order.
+
+        Raises:
+          RefusedRequestError: the server cannot use one of them, or all are too large together.
+          CtnetError: the model cannot explain, or the server cannot answer.
+        """
+        return self._explain(EXPLAIN, [example.SerializeToString() for example in examples])
+
+    def explain_pictures(self, pictures: Sequence[bytes]) -> list[Explanation]:
+        """Predict and explain encoded PNG or JPEG pictures in one request, in the same order.
+
+        Raises:
+          RefusedRequestError: the server cannot use one of them, or all are too large together.
+          CtnetError: the model cannot explain, or the server cannot answer.
+        """
+        return self._explain(EXPLAIN_IMAGE, pictures)
+
+    def predict_file(self, path: Path) -> SliceResult:
+        """Predict a file of one slice; a file that cannot be used gives its error.
 
         Raises:
           CtnetError: the server cannot answer.
         """
-        return next(self.predict_files([path], batch_size=1))
+        first, *more = itertools.islice(self.predict_files([path], batch_size=1), 2)
+        if not more:
+            return first
+        error = f"{path} holds several slices; predict_files gives the result of each"
+        return SliceResult(path, path, None, error)
 
     def predict_files(
-        self, paths: Iterable[Path], batch_size: int = BATCH_SIZE
-    ) -> Iterator[FileResult]:
-        """Predict PNG, JPEG and DICOM CT files, one result each in the order of the paths.
+        self,
+        paths: Iterable[Path],
+        batch_size: int = BATCH_SIZE,
+        *,
+        slices: SlicePick = ALL_SLICES,
+        found: Callable[[int], None] | None = None,
+    ) -> Iterator[SliceResult]:
+        """Predict the slices of files, folders and volumes, in the order of the paths.
 
-        A file that cannot be read, or that the server refuses, gives a result with its error, and
-        the others are predicted. No more files are held in memory than one request takes.
+        PNG, JPEG, DICOM CT and NIfTI are told apart by their bytes. A folder is one series or one
+        volume, and so is each folder in it (`input_slices.find_input_slices`). DICOM and NIfTI are
+        asked about in their true Hounsfield units.
+
+        What cannot be read, or is refused by the server, gives a result with its error, and the
+        others are predicted. No more slices are held in memory than one request takes.
 
         Args:
-          paths: files; folders are not opened.
-          batch_size: the most files a request.
+          paths: files and folders.
+          batch_size: the most slices a request.
+          slices: which slices of a volume or series are asked about.
+          found: told how many slices a file or folder has, before their results come.
 
         Raises:
           ValueError: the batch size is not positive.
           CtnetError: the server cannot answer.
         """
+        asked = self._checked(paths, batch_size, slices, found, explain=False)
+        return (one.result for one in asked)
+
+    def explain_files(
+        self,
+        paths: Iterable[Path],
+        batch_size: int = BATCH_SIZE,
+        *,
+        slices: SlicePick = ALL_SLICES,
+        found: Callable[[int], None] | None = None,
+    ) -> Iterator[ExplainedSlice]:
+        """Predict and explain slices; arguments, results and errors are as of `predict_files`.
+
+        Raises:
+          ValueError: the batch size is not positive.
+          CtnetError: the model cannot explain, or the server cannot answer.
+        """
+        return self._checked(paths, batch_size, slices, found, explain=True)
+
+    def _checked(
+        self,
+        paths: Iterable[Path],
+        batch_size: int,
+        slices: SlicePick,
+        found: Callable[[int], None] | None,
+        *,
+        explain: bool,
+    ) -> Iterator[ExplainedSlice]:
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive, got {batch_size}")
-        return self._results(paths, batch_size)
+        return self._results(find_input_slices(paths, slices, found), batch_size, explain)
 
-    def _results(self, paths: Iterable[Path], batch_size: int) -> Iterator[FileResult]:
-        batch: list[tuple[Path, SlicePayload | str]] = []
+    def _results(
+        self, inputs: Iterable[InputSlice | UnusableInput], batch_size: int, explain: bool
+    ) -> Iterator[ExplainedSlice]:
+        batch: list[_Asked] = []
         batch_bytes = 0
-        for path in paths:
-            try:
-                payload: SlicePayload | str = read_payload(path, self._max_payload)
-            except UnusableSliceError as error:
-                payload = _one_line(error.detail)
-            size = len(payload.value) if isinstance(payload, SlicePayload) else 0
-            if batch and (len(batch) == batch_size or batch_bytes + size > self._max_payload):
-                yield from self._answer(batch)
-                batch, batch_bytes = [], 0
-            batch.append((path, payload))
-            batch_bytes += size
-        yield from self._answer(batch)
+        with PayloadReader(self._max_payload, with_grey=explain) as reader:
+            for one in inputs:
+                asked = _Asked(one, _payload_or_error(reader, one))
+                full = len(batch) == batch_size or batch_bytes + asked.size > self._max_payload
+                if batch and full:
+                    yield from self._answer(batch, explain)
+                    batch, batch_bytes = [], 0
+                batch.append(asked)
+                batch_bytes += asked.size
+            yield from self._answer(batch, explain)
 
-    def _answer(self, batch: Sequence[tuple[Path, SlicePayload | str]]) -> Iterator[FileResult]:
+    def _answer(self, batch: Sequence[_Asked], explain: bool) -> Iterator[ExplainedSlice]:
         results = {
-            at: FileResult(path, None, error=payload)
-            for at, (path, payload) in enumerate(batch)
-            if isinstance(payload, str)
+            at: ExplainedSlice(_result(asked.of, None, error=asked.payload))
+            for at, asked in enumerate(batch)
+            if isinstance(asked.payload, str)
         }
-        for signature in _INPUT_OF:
-            asked = {
-                at: payload.value
-                for at, (_, payload) in enumerate(batch)
-                if isinstance(payload, SlicePayload) and payload.signature == signature
+        for signature in (SERVING_DEFAULT, PREDICT_IMAGE):
+            sent = {
+                at: asked.payload
+                for at, asked in enumerate(batch)
+                if isinstance(asked.payload, SlicePayload) and asked.payload.signature == signature
             }
-            answers = self._predict_or_refuse(signature, list(asked.values()))
-            for at, answer in zip(asked, answers, strict=True):
-                path = batch[at][0]
-                if isinstance(answer, Prediction):
-                    results[at] = FileResult(path, answer)
-                else:
-                    error = f"{path} was refused by the server at {self._address}: {answer.reason}"
-                    results[at] = FileResult(path, None, error=error)
+            answers = self._ask_or_refuse(
+                _EXPLAINS[signature] if explain else signature,
+                [payload.value for payload in sent.values()],
+            )
+            for (at, payload), answer in zip(sent.items(), answers, strict=True):
+                results[at] = self._explained_slice(batch[at].of, payload, answer)
         return (results[at] for at in range(len(batch)))
 
-    def _predict_or_refuse(
+    def _explained_slice(
+        self,
+        of: InputSlice | UnusableInput,
+        payload: SlicePayload,
+        answer: _Answer | RefusedRequestError,
+    ) -> ExplainedSlice:
+        result = _result(of, payload)
+        if isinstance(answer, RefusedRequestError):
+            error = f"{result.name} was refused by the server at {self._address}: {answer.reason}"
+            return ExplainedSlice(dataclasses.replace(result, error=error))
+        prediction, heatmap = answer
+        return ExplainedSlice(
+            dataclasses.replace(result, prediction=prediction), heatmap, payload.grey
+        )
+
+    def _ask_or_refuse(
         self, signature: str, values: Sequence[bytes]
-    ) -> list[Prediction | RefusedRequestError]:
-        """Predict all values together, or each alone where the server refuses them together."""
+    ) -> list[_Answer | RefusedRequestError]:
+        """Ask about all values together, or each alone where the server refuses them together."""
         try:
-            return list(self._predict(signature, values))
+            return list(self._ask(signature, values))
         except RefusedRequestError as error:
             if len(values) == 1:
                 return [error]
-        return [
-            answer for value in values for answer in self._predict_or_refuse(signature, [value])
-        ]
+        return [answer for value in values for answer in self._ask_or_refuse(signature, [value])]
 
     def _predict(self, signature: str, values: Sequence[bytes]) -> list[Prediction]:
+        return [prediction for prediction, _ in self._ask(signature, values)]
+
+    def _explain(self, signature: str, values: Sequence[bytes]) -> list[Explanation]:
+        return [
+            Explanation(prediction, heatmap)
+            for prediction, heatmap in self._ask(signature, values)
+            if heatmap is not None
+        ]
+
+    def _ask(self, signature: str, values: Sequence[bytes]) -> list[_Answer]:
+        """One answer a value, with its heat map where the signature is one that explains."""
         if not values:
             return []
+        explains = signature in _EXPLAINS.values()
+        if explains:
+            self._require(signature)
         request = predict_pb2.PredictRequest()
         request.model_spec.name = self._model_name
         request.model_spec.signature_name = signature
@@ -247,10 +370,59 @@ class Client:
                 f"model {self._model_name!r} at {self._address} did not give {', '.join(names)} for"
                 f" each of {len(values)} slices: it is not a ctnet model; ask for another"
             )
+        heatmaps: Sequence[np.ndarray | None] = [None] * len(values)
+        if explains:
+            heatmaps = self._heatmaps(response, len(values))
         return [
-            Prediction(float(probability), int(decision), float(threshold))
-            for probability, decision, threshold in zip(*columns, strict=True)
+            (Prediction(float(probability), int(decision), float(threshold)), heatmap)
+            for probability, decision, threshold, heatmap in zip(*columns, heatmaps, strict=True)
         ]
+
+    def _heatmaps(self, response: predict_pb2.PredictResponse, count: int) -> list[np.ndarray]:
+        """The heat maps of a response, each float32 [s, s] in [0, 1]."""
+        maps = tf.make_ndarray(response.outputs[HEATMAP]) if HEATMAP in response.outputs else None
+        if (
+            maps is None
+            or maps.ndim != 3
+            or maps.shape != (count, maps.shape[1], maps.shape[1])
+            or not ((maps >= 0) & (maps <= 1)).all()
+        ):
+            raise CtnetError(
+                f"model {self._model_name!r} at {self._address} did not give a {HEATMAP} with"
+                f" values from 0 to 1 for each of {count} slices: it is not a ctnet model; ask for"
+                " another"
+            )
+        return list(maps.astype(np.float32))
+
+    def _require(self, signature: str) -> None:
+        """Ask once which signatures the model has, because a server's refusal may mean a slice.
+
+        Raises:
+          CtnetError: the signature is not one of them.
+        """
+        if self._signatures is None:
+            self._signatures = self._served_signatures()
+        if signature not in self._signatures:
+            raise CtnetError(
+                f"model {self._model_name!r} at {self._address} cannot explain (it has no signature"
+                f" {signature!r}): serve a newer export, or predict without explaining"
+            )
+
+    def _served_signatures(self) -> frozenset[str]:
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=[_SIGNATURE_DEF])
+        request.model_spec.name = self._model_name
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        try:
+            response = self._stub.GetModelMetadata(request, timeout=self._timeout)
+            response.metadata[_SIGNATURE_DEF].Unpack(signatures)
+        except grpc.RpcError as error:
+            raise self._explained(error) from error
+        except DecodeError as error:
+            raise CtnetError(
+                f"the server at {self._address} did not say which signatures the model"
+                f" {self._model_name!r} has; see whether this is the gRPC port of TF Serving"
+            ) from error
+        return frozenset(signatures.signature_def)
 
     def _explained(self, error: grpc.RpcError) -> CtnetError:
         code, details = error.code(), _one_line(error.details() or "no reason given")
@@ -259,10 +431,7 @@ class Client:
             case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.RESOURCE_EXHAUSTED:
                 return RefusedRequestError(self._address, details)
             case grpc.StatusCode.UNAVAILABLE:
-                return CtnetError(
-                    f"no server answers at {self._address}: start one there (ctnet serve MODEL_DIR)"
-                    " or give the address of one"
-                )
+                return self._unavailable(details)
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 return CtnetError(
                     f"the server at {self._address} did not answer within {self._timeout:g} s:"
@@ -277,6 +446,48 @@ class Client:
             f"the server at {self._address} failed ({code.name}: {details}): see its log, and"
             " whether this is the gRPC port of a ctnet model"
         )
+
+    def _unavailable(self, details: str) -> CtnetError:
+        tries = f" in {1 + self._retries} attempts" if self._retries else ""
+        if "Connection refused" in details:
+            return CtnetError(
+                f"no server answers at {self._address}{tries}: start one there (ctnet serve"
+                " MODEL_DIR) or give the address of one"
+            )
+        return CtnetError(
+            f"the server at {self._address} is not available{tries} ({details}): see whether it"
+            " runs, and whether both sides use TLS and trust each other's certificates"
+        )
+
+
+def _payload_or_error(reader: PayloadReader, one: InputSlice | UnusableInput) -> SlicePayload | str:
+    if isinstance(one, UnusableInput):
+        return one.error
+    try:
+        return reader.read(one)
+    except UnusableSliceError as error:
+        return _one_line(error.detail)
+    # Other slices may do without the decoder, or the room, that is missing here.
+    except MachineFaultError as error:
+        return _one_line(str(error))
+
+
+def _result(
+    of: InputSlice | UnusableInput, payload: SlicePayload | None, error: str | None = None
+) -> SliceResult:
+    """The result of a slice, as far as it is known without the server's answer."""
+    if isinstance(of, UnusableInput):
+        return SliceResult(of.source, of.source, None, error)
+    found = of.found
+    return SliceResult(
+        path=found.path,
+        source=of.source,
+        prediction=None,
+        error=error,
+        number=None if found.frame is None else found.frame + 1,
+        patient=payload.patient if payload else None,
+        series=payload.series if payload else "",
+    )
 
 
 def _one_line(text: str) -> str:

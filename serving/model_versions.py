@@ -26,15 +26,7 @@ class ModelVersion:
     folder: Path
 
 
-def whole_versions(model_dir: Path) -> list[ModelVersion]:
-    """The whole versions under a folder, oldest first; empty where there are none.
-
-    A version is a folder named by a number that holds `saved_model.pb`. Half-written and temporary
-    folders are passed over.
-
-    Raises:
-      ConfigError: the folder does not exist or cannot be listed.
-    """
+def _numbered(model_dir: Path) -> list[ModelVersion]:
     try:
         children = list(model_dir.iterdir())
     except OSError as error:
@@ -46,19 +38,50 @@ def whole_versions(model_dir: Path) -> list[ModelVersion]:
     return sorted(
         ModelVersion(int(child.name), child)
         for child in children
-        if _NUMBER.fullmatch(child.name)
-        and int(child.name) <= _HIGHEST
-        and (child / SAVED_MODEL_FILE).is_file()
+        if _NUMBER.fullmatch(child.name) and int(child.name) <= _HIGHEST and child.is_dir()
     )
 
 
-def newest_version(model_dir: Path) -> ModelVersion:
-    """The whole version with the highest number.
+def _is_whole(version: ModelVersion) -> bool:
+    return (version.folder / SAVED_MODEL_FILE).is_file()
+
+
+def whole_versions(model_dir: Path) -> list[ModelVersion]:
+    """The whole versions under a folder, oldest first; empty where there are none.
+
+    A version is a folder named by a number that holds `saved_model.pb`. Half-written and temporary
+    folders are passed over.
+
+    Raises:
+      ConfigError: the folder does not exist or cannot be listed.
+    """
+    return [version for version in _numbered(model_dir) if _is_whole(version)]
+
+
+def unfinished_versions(model_dir: Path) -> list[ModelVersion]:
+    """The numbered folders without `saved_model.pb`, oldest first.
+
+    Raises:
+      ConfigError: the folder does not exist or cannot be listed.
+    """
+    return [version for version in _numbered(model_dir) if not _is_whole(version)]
+
+
+def newest_version(model_dir: Path, pinned: int | None = None) -> ModelVersion:
+    """The whole version with the highest number, or the pinned one.
 
     Raises:
       ConfigError: there is none, or the folder cannot be listed.
     """
     versions = whole_versions(model_dir)
+    if pinned is not None:
+        for version in versions:
+            if version.number == pinned:
+                return version
+        known = ", ".join(str(version.number) for version in versions) or "none"
+        raise ConfigError(
+            f"no whole model version {pinned} under {model_dir}; whole versions there: {known}"
+        )
     if versions:
         return versions[-1]
     if (model_dir / SAVED_MODEL_FILE).is_file():
@@ -70,3 +93,16 @@ def newest_version(model_dir: Path) -> ModelVersion:
         f"no whole model version under {model_dir}: expected {model_dir}/<number>/"
         f"{SAVED_MODEL_FILE}; push a model there first or give another folder"
     )
+
+
+def content_mark(version: ModelVersion) -> str:
+    """A text that changes when a file of the version is written, added or removed."""
+    marks = []
+    for path in sorted(version.folder.rglob("*")):
+        try:
+            status = path.stat()
+        except OSError:
+            # Whoever writes the version just now removed it.
+            continue
+        marks.append(f"{path.relative_to(version.folder)}:{status.st_size}:{status.st_mtime_ns}")
+    return "\n".join(marks)

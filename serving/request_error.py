@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import Iterator
 
@@ -12,6 +13,8 @@ import tensorflow as tf
 # gRPC carries the message in a header, and servers and proxies cut or refuse headers of a few
 # kilobytes.
 _MAX_MESSAGE_CHARACTERS = 300
+
+_log = logging.getLogger(__name__)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -72,8 +75,17 @@ def graph_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def answered_through(context: grpc.ServicerContext) -> Iterator[None]:
-    """Answer a call with the status of the request error that the block raises."""
+    """Answer a call with the status of the request error that the block raises.
+
+    Any other error is a fault of this server: it goes to the log, and the caller gets INTERNAL.
+    """
     try:
         yield
     except RequestError as error:
-        context.abort(error.code, error.message)
+        refusal = error
+    except Exception:
+        _log.exception("a call failed")
+        refusal = RequestError(grpc.StatusCode.INTERNAL, "the server failed; see its log")
+    else:
+        return
+    context.abort(refusal.code, refusal.message)

@@ -1,12 +1,13 @@
-"""The embedded server: TF Serving's gRPC protocol in a Python process.
+"""The embedded server: TF Serving's gRPC and REST protocols in a Python process.
 
-It stands in for TF Serving's own binary in tests, demos and the validation of an export.
+It stands in for TF Serving's own binary in tests, demos and the validation of an export, and serves
+a machine of its own.
 """
 
 from __future__ import annotations
 
-import os
-import socket
+import threading
+import time
 from concurrent import futures
 from pathlib import Path
 from types import TracebackType
@@ -15,71 +16,37 @@ from typing import Self
 import grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from serving.batching import Batcher
+from serving.health_service import add_health_service
+from serving.listening import ListenAddress, host_and_port, listen_address
 from serving.loaded_model import LoadedModel
 from serving.message_size import MAX_MESSAGE_BYTES, size_options
 from serving.model_service import ModelService
-from serving.model_versions import newest_version
+from serving.model_versions import ModelVersion
 from serving.prediction_service import PredictionService
+from serving.rest_api import RestApi
+from serving.rest_server import RestServer
 from serving.served_models import ServedModels
-from transform.errors import ConfigError
+from serving.server_metrics import ServerMetrics
+from serving.server_options import (
+    GRACE,
+    POLL_SECONDS,
+    PORT,
+    REST_TIMEOUT_SECONDS,
+    BatchingOptions,
+)
+from serving.tls import ServerTls
+from serving.undecodable_requests import UndecodableRequestsInterceptor
+from serving.version_watcher import VersionWatcher
+from serving.warm_up import warm_up
 from transform.prediction import MODEL_NAME
 
-PORT = 8500
-"""TF Serving's own gRPC port."""
-
-GRACE = 10.0
-"""Seconds that a stopping server gives the calls in flight."""
-
-_HIGHEST_PORT = 65535
-
-# Two calls more than cores, so that a status is answered while every core predicts.
-_WORKERS = (os.cpu_count() or 1) + 2
-
-
-def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, str]:
-    """Family and numeric address of a host name.
-
-    gRPC would listen on every address of a name and be content when one of them is free: two
-    servers could then share `localhost`, one on IPv4 and one on IPv6.
-    """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        reason = error.strerror or error
-        raise ConfigError(f"cannot listen on {host}: {reason}; give another host") from error
-    return family, str(address[0])
-
-
-def _obstacle(family: socket.AddressFamily, address: str, port: int) -> str | None:
-    """Why nothing can listen there, which gRPC does not say; None where something can."""
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((address, port))
-    except OSError as error:
-        return (error.strerror or str(error)).lower()
-    return None
-
-
-def _listen(server: grpc.Server, host: str, port: int) -> int:
-    """Bind the server and return its port."""
-    if not 0 <= port <= _HIGHEST_PORT:
-        raise ConfigError(f"no port {port}: give one from 1 to {_HIGHEST_PORT}, or 0 for any")
-    family, address = _resolve(host, port)
-    target = f"[{address}]:{port}" if family == socket.AF_INET6 else f"{address}:{port}"
-    obstacle = _obstacle(family, address, port)
-    if obstacle is None:
-        try:
-            return server.add_insecure_port(target)
-        except RuntimeError:
-            obstacle = "taken just now"
-    raise ConfigError(
-        f"cannot listen on {target} ({obstacle}): give another port, or 0 for any free one"
-    )
+# Threads beyond those of calls that wait: for statuses, health, and refusing what is too much.
+_SPARE_THREADS = 8
 
 
 class EmbeddedServer:
-    """Serves the newest whole version under a folder.
+    """Serves the newest whole version under a folder, and takes up newer ones while it runs.
 
     Example:
       with EmbeddedServer(Path("run/serving/ctnet"), port=0) as server:
@@ -93,7 +60,14 @@ class EmbeddedServer:
         model_name: str = MODEL_NAME,
         host: str = "127.0.0.1",
         port: int = PORT,
+        rest_port: int | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        batching: BatchingOptions | None = None,
+        tls: ServerTls | None = None,
+        poll_seconds: float = POLL_SECONDS,
+        pinned_version: int | None = None,
+        wait: bool = False,
+        rest_timeout_seconds: float = REST_TIMEOUT_SECONDS,
     ):
         """Say what to serve and where; nothing is read or bound before `start`.
 
@@ -101,82 +75,120 @@ class EmbeddedServer:
           model_dir: the folder that holds the numbered versions.
           model_name: the name that requests must ask for.
           host: the name or address to listen on; the default is reached from this machine only.
-          port: the port to listen on, 0 for any free one.
-          max_message_bytes: the largest request and response, in bytes.
+          port: the gRPC port, 0 for any free one.
+          rest_port: the port of the REST API and the metrics, 0 for any free one; None for neither.
+          max_message_bytes: the largest gRPC request and response and the largest REST request, in
+            bytes.
+          batching: how calls of several clients are computed together; None for the defaults.
+          tls: certificate and key for both ports; None for plain text.
+          poll_seconds: between two looks for a newer version.
+          pinned_version: the only version to serve; None for the newest.
+          wait: start without a version and wait for a first one.
+          rest_timeout_seconds: how long a REST request may take.
         """
         self._model_dir = model_dir
         self._model_name = model_name
         self._host = host
-        self._port = port
+        self._ports = (port, rest_port)
         self._max_message_bytes = max_message_bytes
-        self._server: grpc.Server | None = None
-        self._address = ""
-        self._version = 0
+        self._batching = batching or BatchingOptions()
+        self._tls = tls
+        self._poll_seconds = poll_seconds
+        self._pinned_version = pinned_version
+        self._wait = wait
+        self._rest_timeout_seconds = rest_timeout_seconds
+        self._running: _Running | None = None
+        self._last: _Running | None = None
 
     @property
     def address(self) -> str:
-        """Where the server listens, as host:port.
+        """Where the server listens for gRPC, as host:port.
 
         Raises:
           RuntimeError: the server was never started.
         """
-        self._require_start()
-        return self._address
+        return host_and_port(self._host, self._started().port)
 
     @property
-    def version(self) -> int:
-        """The number of the version that is served.
+    def rest_url(self) -> str | None:
+        """Where the server listens for HTTP, as scheme://host:port; None without the REST API.
 
         Raises:
           RuntimeError: the server was never started.
         """
-        self._require_start()
-        return self._version
+        rest = self._started().rest
+        scheme = "http" if self._tls is None else "https"
+        return None if rest is None else f"{scheme}://{host_and_port(self._host, rest.port)}"
+
+    @property
+    def version(self) -> int | None:
+        """The number of the version that is served; None while a first one is waited for.
+
+        Raises:
+          RuntimeError: the server was never started.
+        """
+        return self._started().models.version
 
     def start(self) -> None:
         """Load the newest version and answer requests from now on, in threads of this process.
 
         Raises:
-          ConfigError: there is no whole version, it cannot be loaded, or the port is taken.
+          ConfigError: there is no whole version (without `wait`), none can be loaded, or a port is
+            taken.
           RuntimeError: the server runs already.
         """
-        if self._server is not None:
+        if self._running is not None:
             raise RuntimeError("the server runs already")
-        newest = newest_version(self._model_dir)
-        # With SO_REUSEPORT, gRPC's default, a second server on the port would silently get half of
-        # the requests instead of failing.
-        server = grpc.server(
-            futures.ThreadPoolExecutor(_WORKERS, thread_name_prefix="serving"),
-            options=[*size_options(self._max_message_bytes), ("grpc.so_reuseport", 0)],
-        )
+        port, rest_port = self._ports
+        where = listen_address(self._host, port)
+        rest_where = None if rest_port is None else listen_address(self._host, rest_port)
+        running = _Running(self._model_name, self._batching)
         try:
-            port = _listen(server, self._host, self._port)
-            models = ServedModels(self._model_name, {newest.number: LoadedModel(newest)})
+            running.port = running.listen_grpc(where, self._tls, self._max_message_bytes)
+            if rest_where is not None:
+                running.rest = RestServer(
+                    rest_where,
+                    RestApi(running.models, running.metrics, self._rest_timeout_seconds).answer,
+                    max_body_bytes=self._max_message_bytes,
+                    tls=None if self._tls is None else self._tls.context,
+                )
+            running.watcher = VersionWatcher(
+                self._model_dir,
+                running.models,
+                running.load,
+                pinned=self._pinned_version,
+                poll_seconds=self._poll_seconds,
+            )
+            if not self._wait:
+                running.watcher.load_first()
         except BaseException:
-            server.stop(None)
+            running.stop(0.0)
             raise
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(models), server
-        )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(models), server)
-        server.start()
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        self._server, self._address, self._version = server, f"{host}:{port}", newest.number
+        running.start()
+        self._running = self._last = running
+
+    def wait_for_version(self) -> int | None:
+        """Block until a first version answers, and say which; None where the server was stopped."""
+        running = self._running
+        if running is None or running.watcher is None:
+            return None
+        running.watcher.wait_for_version()
+        return running.models.version
 
     def wait(self) -> None:
         """Block until the server is stopped."""
-        if self._server is not None:
-            self._server.wait_for_termination()
+        if self._running is not None:
+            self._running.grpc.wait_for_termination()
 
     def stop(self, grace: float = GRACE) -> None:
-        """Take no new calls, let those in flight finish, then free the port.
+        """Take no new calls, let those in flight finish, then free the ports.
 
         Args:
           grace: seconds after which calls still in flight are cancelled.
         """
-        server, self._server = self._server, None
-        if server is not None:
-            server.stop(grace).wait()
+        running, self._running = self._running, None
+        if running is not None:
+            running.stop(grace)
 
     def __enter__(self) -> Self:
         self.start()
@@ -190,6 +202,81 @@ class EmbeddedServer:
     ) -> None:
         self.stop()
 
-    def _require_start(self) -> None:
-        if not self._address:
+    def _started(self) -> _Running:
+        if self._last is None:
             raise RuntimeError("the server was not started")
+        return self._last
+
+
+class _Running:
+    """What a server has between start and stop."""
+
+    def __init__(self, model_name: str, batching: BatchingOptions):
+        self.models = ServedModels(model_name)
+        self.metrics = ServerMetrics(
+            model_name, lambda: self.batcher.queued, lambda: self.models.version
+        )
+        self.batcher = Batcher(batching, self.metrics.observe_batch)
+        self._threads = batching.most_calls + _SPARE_THREADS
+        self.grpc: grpc.Server
+        self.port = 0
+        self.rest: RestServer | None = None
+        self.watcher: VersionWatcher | None = None
+        self._draining = threading.Event()
+
+    def listen_grpc(
+        self, where: ListenAddress, tls: ServerTls | None, max_message_bytes: int
+    ) -> int:
+        """Bind the gRPC port with all services, and return it."""
+        # With SO_REUSEPORT, gRPC's default, a second server on the port would silently get half of
+        # the requests instead of failing.
+        self.grpc = grpc.server(
+            futures.ThreadPoolExecutor(self._threads, thread_name_prefix="serving"),
+            interceptors=[UndecodableRequestsInterceptor()],
+            options=[*size_options(max_message_bytes), ("grpc.so_reuseport", 0)],
+        )
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            PredictionService(self.models, self.metrics), self.grpc
+        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelService(self.models, self.metrics), self.grpc
+        )
+        add_health_service(self.grpc, self.is_ready)
+        try:
+            if tls is None:
+                return int(self.grpc.add_insecure_port(where.target))
+            return int(self.grpc.add_secure_port(where.target, tls.credentials))
+        except RuntimeError as error:
+            raise where.taken("taken just now") from error
+
+    def is_ready(self) -> bool:
+        """Whether a prediction would be answered now."""
+        return self.models.version is not None and not self._draining.is_set()
+
+    def load(self, version: ModelVersion) -> LoadedModel:
+        """A version that has answered its warm-up requests."""
+        model = LoadedModel(version)
+        # Warm-up does not wait in line with the calls that the present version answers.
+        warm_up(model, version)
+        model.batcher = self.batcher
+        return model
+
+    def start(self) -> None:
+        """Answer from now on."""
+        assert self.watcher is not None
+        self.grpc.start()
+        if self.rest is not None:
+            self.rest.start()
+        self.watcher.start()
+
+    def stop(self, grace: float) -> None:
+        """Answer what was accepted, then free everything."""
+        until = time.monotonic() + grace
+        self._draining.set()
+        grpc_stopped = self.grpc.stop(grace)
+        if self.rest is not None:
+            self.rest.stop(grace)
+        grpc_stopped.wait()
+        if self.watcher is not None:
+            self.watcher.stop(max(until - time.monotonic(), 0.0))
+        self.batcher.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
@@ -21,7 +23,8 @@ _VALUE_FIELDS = {
 }
 
 
-def _dtype_name(dtype: int) -> str:
+def dtype_name(dtype: int) -> str:
+    """TensorFlow's name of a dtype's number, or the number where it has none."""
     return types_pb2.DataType.Name(dtype) if dtype in types_pb2.DataType.values() else str(dtype)
 
 
@@ -32,10 +35,21 @@ def _carried(message: tensor_pb2.TensorProto) -> int:
     return sum(len(value) for field, value in message.ListFields() if field.name.endswith("_val"))
 
 
+def check_shape(alias: str, shape: Sequence[int], declared: meta_graph_pb2.TensorInfo) -> None:
+    """Refuse an input of another shape than its signature declares.
+
+    Raises:
+      RequestError: INVALID_ARGUMENT.
+    """
+    expected = tf.TensorShape(declared.tensor_shape)
+    if not expected.is_compatible_with(shape):
+        raise invalid(f"input {alias!r} has shape {list(shape)}, expected {expected}")
+
+
 def read_tensor(
     alias: str, message: tensor_pb2.TensorProto, declared: meta_graph_pb2.TensorInfo
-) -> tf.Tensor:
-    """The tensor that a request sends for one input of a signature.
+) -> np.ndarray:
+    """The array that a request sends for one input of a signature.
 
     Unlike TF Serving, this does not fill up a tensor that carries fewer values than its shape has:
     a request of a few bytes could then take all the memory.
@@ -46,40 +60,38 @@ def read_tensor(
       declared: dtype and shape that the signature declares for the input.
 
     Returns:
-      A tensor of the declared dtype, and of a shape compatible with the declared one.
+      An array of the declared dtype (strings are bytes in an object array), and of a shape
+      compatible with the declared one.
 
     Raises:
       RequestError: INVALID_ARGUMENT where dtype or shape differ, or values and shape disagree.
     """
     if message.dtype != declared.dtype:
         raise invalid(
-            f"input {alias!r} is {_dtype_name(message.dtype)}, expected"
-            f" {_dtype_name(declared.dtype)}"
+            f"input {alias!r} is {dtype_name(message.dtype)}, expected {dtype_name(declared.dtype)}"
         )
     shape = [dimension.size for dimension in message.tensor_shape.dim]
     if message.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise invalid(f"input {alias!r} has no definite shape: {shape}")
-    expected = tf.TensorShape(declared.tensor_shape)
-    if not expected.is_compatible_with(shape):
-        raise invalid(f"input {alias!r} has shape {shape}, expected {expected}")
+    check_shape(alias, shape, declared)
     if _carried(message) < math.prod(shape):
         raise invalid(
             f"input {alias!r} carries {_carried(message)} values, too few for shape {shape}"
         )
     try:
-        return tf.constant(tf.make_ndarray(message), tf.as_dtype(declared.dtype))
-    except (TypeError, ValueError, KeyError) as error:
+        return np.asarray(tf.make_ndarray(message), tf.as_dtype(declared.dtype).as_numpy_dtype)
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise invalid(f"input {alias!r} is malformed: {error}") from error
 
 
-def write_tensor(tensor: tf.Tensor) -> tensor_pb2.TensorProto:
-    """The message of a tensor, with its values in the typed fields where TF Serving has them."""
-    array = tensor.numpy()
-    field = _VALUE_FIELDS.get(tensor.dtype)
+def write_tensor(array: np.ndarray) -> tensor_pb2.TensorProto:
+    """The message of an array, with its values in the typed fields where TF Serving has them."""
+    dtype = tf.as_dtype(array.dtype)
+    field = _VALUE_FIELDS.get(dtype)
     if field is None:
         return tf.make_tensor_proto(array)
     message = tensor_pb2.TensorProto(
-        dtype=tensor.dtype.as_datatype_enum, tensor_shape=tensor.shape.as_proto()
+        dtype=dtype.as_datatype_enum, tensor_shape=tf.TensorShape(array.shape).as_proto()
     )
-    getattr(message, field).extend(array.ravel().tolist() if tensor.shape.rank else [array])
+    getattr(message, field).extend(array.ravel().tolist())
     return message

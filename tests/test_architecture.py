@@ -1,6 +1,8 @@
 """The design's rules about who may import whom."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,11 @@ def test_keras_3_is_nowhere_used():
         for file in (ROOT / package).rglob("*.py"):
             assert "keras" not in set(imported_packages(file)), file
             assert "tf.keras" not in file.read_text(), file
+
+
+def test_the_command_line_answers_without_waiting_for_tensorflow():
+    look = "import sys, pipeline.cli; print('tensorflow' in sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "False\n"

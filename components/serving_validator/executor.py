@@ -43,7 +43,7 @@ def serving(model_path: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
         io_utils.copy_dir(model_path, f"{folder}/1")
         process = subprocess.Popen(
-            [sys.executable, "-m", "serving", folder, "--port", "0"],
+            [sys.executable, "-m", "serving", folder, "--port", "0", "--no-rest"],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

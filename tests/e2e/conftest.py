@@ -62,7 +62,7 @@ def serving():
     @contextlib.contextmanager
     def start(model_dir):
         server = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cli", "serve", model_dir, "--port", "0"],
+            [sys.executable, "-m", "pipeline.cli", "serve", model_dir, "--port=0", "--no-rest"],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -1,7 +1,19 @@
-"""A tiny model whose answers can be worked out by hand, and a server that serves it."""
+"""A tiny model whose answers can be worked out by hand, and a server that serves it.
+
+Tests that use `endpoint` know the server only by its protocols. They ask the embedded server, or a
+TensorFlow Serving where the environment names one:
+
+    CTNET_TF_SERVING=HOST:GRPC_PORT,HOST:REST_PORT,MODEL_DIR
+
+The tiny model is then exported to MODEL_DIR/ctnet, which that server must watch under the name
+`ctnet` (`--model_name=ctnet --model_base_path=MODEL_DIR/ctnet`).
+"""
 
 import io
 import os
+import time
+import types
+from pathlib import Path
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
@@ -10,7 +22,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
 
 from serving.message_size import MAX_MESSAGE_BYTES, size_options
 from serving.server import EmbeddedServer
@@ -21,6 +37,7 @@ from transform.prediction import (
     DECISION,
     EXAMPLES,
     IMAGE_BYTES,
+    MODEL_NAME,
     PREDICT_IMAGE,
     PROBABILITY,
     SERVING_DEFAULT,
@@ -74,6 +91,18 @@ class MeanGrey(tf.Module):
     def halve(self, values):
         return {"halves": values / 2.0}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="seconds")])
+    def wait(self, seconds):
+        """Takes the longest of the wanted times, and tells how many rows were computed together."""
+        end = tf.timestamp() + tf.cast(tf.reduce_max(seconds), tf.float64)
+        (waited,) = tf.while_loop(
+            lambda turns: tf.timestamp() < end, lambda turns: (turns + 1,), (tf.constant(0),)
+        )
+        # The outputs hang on the loop, so that it is not left out of the graph.
+        with tf.control_dependencies([waited]):
+            rows = tf.fill(tf.shape(seconds), tf.size(seconds))
+        return {"seconds": seconds + 0.0 * tf.cast(waited, tf.float32), "rows": rows}
+
 
 def export(folder, threshold):
     model = MeanGrey(threshold)
@@ -81,6 +110,7 @@ def export(folder, threshold):
         SERVING_DEFAULT: model.predict_examples,
         PREDICT_IMAGE: model.predict_image,
         "halve": model.halve,
+        "wait": model.wait,
     }
     tf.saved_model.save(model, str(folder), signatures=signatures)
 
@@ -101,8 +131,54 @@ def model_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(model_dir):
-    with EmbeddedServer(model_dir, port=0) as running:
+    with EmbeddedServer(model_dir, port=0, rest_port=0) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def export_model():
+    """Writes the tiny model with a threshold to a folder."""
+    return export
+
+
+def _wait_for(address, version):
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = MODEL_NAME
+    end = time.monotonic() + 60
+    while True:
+        with grpc.insecure_channel(address) as channel:
+            try:
+                response = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(
+                    request, timeout=5
+                )
+                if any(
+                    (one.version, one.state) == (version, one.AVAILABLE)
+                    for one in response.model_version_status
+                ):
+                    return
+            except grpc.RpcError:
+                pass
+        assert time.monotonic() < end, f"version {version} does not come up at {address}"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def endpoint(request):
+    """Addresses of a server of version 10: `address`, `rest_url`; the embedded one or another."""
+    named = os.environ.get("CTNET_TF_SERVING")
+    if not named:
+        server = request.getfixturevalue("server")
+        return types.SimpleNamespace(
+            address=server.address, rest_url=server.rest_url, embedded=True
+        )
+    address, rest_address, folder = named.split(",", 2)
+    version = Path(folder) / MODEL_NAME / "10"
+    if not version.exists():
+        version.parent.mkdir(parents=True, exist_ok=True)
+        export(version.parent / "_temp_10", threshold=0.5)
+        (version.parent / "_temp_10").rename(version)
+    _wait_for(address, 10)
+    return types.SimpleNamespace(address=address, rest_url=f"http://{rest_address}", embedded=False)
 
 
 @pytest.fixture(scope="session")

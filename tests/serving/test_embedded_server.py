@@ -8,9 +8,9 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import (
-    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
     predict_pb2,
     prediction_service_pb2_grpc,
 )
@@ -241,8 +241,8 @@ def test_the_status_of_the_served_version_is_available(models, version):
 
 
 def test_calls_that_this_server_does_not_have_are_unimplemented(predictions):
-    request = classification_pb2.ClassificationRequest()
-    assert refusal(predictions.Classify, request)[0] == grpc.StatusCode.UNIMPLEMENTED
+    request = inference_pb2.MultiInferenceRequest()
+    assert refusal(predictions.MultiInference, request)[0] == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_messages_beyond_grpcs_own_four_megabytes_are_answered(predictions):

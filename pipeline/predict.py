@@ -1,0 +1,257 @@
+"""What `ctnet predict` does: ask about slices, write results as they come, draw overlays."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from components.ct_example_gen.patient_ids import ENVIRONMENT, KEY_BYTES, load_key, pseudonym
+from pipeline.ingest_settings import KEY_VARIABLE
+from pipeline.prediction_output import (
+    OVERLAY,
+    OutputFormat,
+    Record,
+    patient_writer,
+    slice_writer,
+)
+from serving.client import Client
+from serving.overlay import OverlayFolder
+from serving.patient import Patient
+from serving.patient_result import PatientMeans, PatientResult
+from serving.slice_result import ExplainedSlice, SliceResult
+from serving.transport_security import Tls
+from transform.errors import ConfigError, CtnetError
+from transform.reading import SlicePick
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictRequest:
+    """What is asked, of whom, and where the answers go.
+
+    Attributes:
+      inputs: files, folders and volumes.
+      server: host:port.
+      model_name: the model to ask for.
+      slices: which slices of a volume or series.
+      batch_size: the most slices a request.
+      timeout: seconds a request, retries included.
+      retries: of a request that was answered with UNAVAILABLE.
+      tls: how to encrypt; None for no encryption.
+      form: an OutputFormat, or `prediction_output.JSON`.
+      patients: whether patients' results are wanted: below the slices in a table, else instead.
+      keep_patient_ids: whether DICOM patient ids are written as they are, not as hashes.
+      explain: the folder of overlays; None to predict only.
+      output: the file of the results; None for standard output.
+    """
+
+    inputs: Sequence[Path]
+    server: str
+    model_name: str
+    slices: SlicePick
+    batch_size: int
+    timeout: float
+    retries: int
+    tls: Tls | None = None
+    form: str = OutputFormat.TABLE
+    patients: bool = False
+    keep_patient_ids: bool = False
+    explain: Path | None = None
+    output: Path | None = None
+
+
+class Watcher(Protocol):
+    """Is told how it goes."""
+
+    def found(self, slices: int) -> None:
+        """So many more slices are going to be asked about."""
+
+    def answered(self) -> None:
+        """One slice more is done, predicted or not."""
+
+    def asked_all(self) -> None:
+        """No more slices come."""
+
+    def warned(self, line: str) -> None:
+        """A slice failed, or a result needs a word of caution."""
+
+
+class PatientNames:
+    """What patients are called in results.
+
+    An id of a DICOM header becomes the hash that ctnet's own artifacts have for it under the key
+    in CTNET_PATIENT_KEY; without that key, one that holds for this run only.
+    """
+
+    def __init__(self, *, keep: bool):
+        """Fetch the key.
+
+        Args:
+          keep: whether ids stay as they are.
+
+        Raises:
+          ConfigError: the key is too short.
+        """
+        self._keep = keep
+        given = bool(os.environ.get(KEY_VARIABLE))
+        # Ids of hospitals are few enough to be guessed, were they hashed without a key.
+        self._key = (
+            load_key(ENVIRONMENT + KEY_VARIABLE) if given else secrets.token_bytes(KEY_BYTES)
+        )
+
+    def of(self, patient: Patient) -> str:
+        """The name of one patient."""
+        if patient.in_header and not self._keep:
+            return pseudonym(patient.id, self._key)
+        return _printable(patient.id)
+
+
+def _printable(text: str) -> str:
+    """Text that every stream can hold: a byte of a file's name that is no UTF-8 is coded."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _slice_record(result: SliceResult, names: PatientNames) -> dict[str, str | int | float | None]:
+    prediction = result.prediction
+    return {
+        "path": _printable(str(result.path)),
+        "slice": result.number,
+        "patient": names.of(result.patient) if result.patient else None,
+        "probability": prediction.probability if prediction else None,
+        "decision": prediction.decision if prediction else None,
+        "threshold": prediction.threshold if prediction else None,
+        "error": _printable(result.error) if result.error else None,
+    }
+
+
+def _patient_record(result: PatientResult, names: PatientNames) -> Record:
+    return {
+        "patient": names.of(result.patient),
+        "probability": result.probability,
+        "decision": result.decision,
+        "threshold": result.threshold,
+        "slices": result.slices,
+        "failed": result.failed,
+        "series": result.series,
+    }
+
+
+@contextlib.contextmanager
+def _opened(output: Path | None, inputs: Sequence[Path]) -> Iterator[TextIO]:
+    """The stream of the results.
+
+    Raises:
+      ConfigError: the file cannot be written, or is one of the inputs.
+    """
+    if output is None:
+        yield sys.stdout
+        return
+    if output.exists() and any(one.exists() and one.samefile(output) for one in inputs):
+        raise ConfigError(f"{output}: is one of the files to predict; name another with --output")
+    try:
+        stream = output.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise ConfigError(
+            f"{output}: cannot be written ({error.strerror}); name another file with --output"
+        ) from error
+    with stream:
+        yield stream
+
+
+def _answers(client: Client, request: PredictRequest, watcher: Watcher) -> Iterator[ExplainedSlice]:
+    if request.explain is not None:
+        return client.explain_files(
+            request.inputs, request.batch_size, slices=request.slices, found=watcher.found
+        )
+    predicted = client.predict_files(
+        request.inputs, request.batch_size, slices=request.slices, found=watcher.found
+    )
+    return (ExplainedSlice(result) for result in predicted)
+
+
+def _write_patients(
+    results: Sequence[PatientResult],
+    request: PredictRequest,
+    stream: TextIO,
+    names: PatientNames,
+    watcher: Watcher,
+) -> None:
+    writer = patient_writer(request.form, stream)
+    if request.form == OutputFormat.TABLE and any(one.slices for one in results):
+        stream.write("\n")
+    for result in results:
+        writer.add(_patient_record(result, names))
+        if result.patient.in_header and result.series > 1:
+            watcher.warned(
+                f"patient {names.of(result.patient)}: slices of {result.series} series were"
+                " averaged; where they are of several people or days, ask about each series alone"
+            )
+    writer.finish()
+
+
+def predict(request: PredictRequest, watcher: Watcher) -> bool:
+    """Ask about all slices, and write every result.
+
+    Where the server goes away, the slices that were answered are written before the error is
+    raised; patients' results are not, because slices would be missing from them.
+
+    Args:
+      request: what to ask.
+      watcher: is told how it goes.
+
+    Returns:
+      Whether every slice was predicted.
+
+    Raises:
+      ConfigError: the files of TLS, the output or the folder of overlays cannot be used.
+      CtnetError: the server cannot answer, or the model cannot explain.
+    """
+    names = PatientNames(keep=request.keep_patient_ids)
+    only_patients = request.patients and request.form != OutputFormat.TABLE
+    means = PatientMeans()
+    whole, answered = True, 0
+    with (
+        Client(
+            request.server,
+            model_name=request.model_name,
+            timeout=request.timeout,
+            tls=request.tls,
+            retries=request.retries,
+        ) as client,
+        contextlib.ExitStack() as stack,
+    ):
+        overlays = OverlayFolder(request.explain) if request.explain else None
+        stream = stack.enter_context(_opened(request.output, request.inputs))
+        writer = slice_writer(request.form, stream, explained=overlays is not None)
+        broken: CtnetError | None = None
+        try:
+            for one in _answers(client, request, watcher):
+                record = _slice_record(one.result, names)
+                if overlays is not None:
+                    drawn = overlays.write(one)
+                    record[OVERLAY] = _printable(str(drawn)) if drawn else None
+                if not only_patients:
+                    writer.add(record)
+                if request.patients:
+                    means.add(one.result)
+                if one.result.error:
+                    whole = False
+                    watcher.warned(_printable(one.result.error))
+                answered += 1
+                watcher.answered()
+        # What was answered before the server went away is still worth having.
+        except CtnetError as error:
+            broken = error
+        watcher.asked_all()
+        if not only_patients and (answered or broken is None):
+            writer.finish()
+        if broken is not None:
+            raise broken
+        if request.patients:
+            _write_patients(means.results(), request, stream, names, watcher)
+    return whole

@@ -1,0 +1,258 @@
+"""Batching across clients: calls that wait for the same signature are computed together.
+
+What TF Serving calls a shared batch scheduler: a queue of limited length and some threads that each
+take the oldest call and whatever else fits to it.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent import futures
+
+import grpc
+import numpy as np
+
+from serving.call_limits import CallLimits
+from serving.request_error import RequestError
+from serving.server_options import BatchingOptions
+
+Arrays = Mapping[str, np.ndarray]
+Compute = Callable[[Arrays], Arrays]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(eq=False)
+class _Task:
+    key: Hashable
+    compute: Compute
+    inputs: Arrays
+    rows: int | None
+    limits: CallLimits
+    arrived: float
+    answer: futures.Future[Arrays]
+
+
+def _too_late() -> RequestError:
+    return RequestError(
+        grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the answer was there"
+    )
+
+
+def _answered(future: futures.Future[Arrays], answer: Arrays | RequestError) -> None:
+    if isinstance(answer, RequestError):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
+
+
+class Batcher:
+    """A queue of calls and the threads that compute them; use it from any number of threads."""
+
+    def __init__(self, options: BatchingOptions, observe: Callable[[int], None] = lambda _: None):
+        """Start the threads.
+
+        Args:
+          options: how calls are joined.
+          observe: is told the number of rows of every batch that is computed.
+        """
+        self._options = options
+        self._observe = observe
+        self._queue: collections.deque[_Task] = collections.deque()
+        # Keys for which a thread waits for more: another thread would take these calls away.
+        self._gathering: set[Hashable] = set()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"batch-{number}", daemon=True)
+            for number in range(options.threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def queued(self) -> int:
+        """How many calls wait."""
+        return len(self._queue)
+
+    def run(
+        self, key: Hashable, compute: Compute, inputs: Arrays, rows: int | None, limits: CallLimits
+    ) -> Arrays:
+        """Compute, together with other waiting calls of the same key, and wait for the answer.
+
+        Args:
+          key: calls of one key can be joined: their arrays have the same names, and the same shapes
+            but for axis 0.
+          compute: computes the outputs of arrays joined along axis 0.
+          inputs: arrays of `rows` rows.
+          rows: how many rows inputs and outputs have; None for a call that cannot be joined.
+          limits: a call whose deadline passes or whose caller goes away while it waits is not
+            computed.
+
+        Raises:
+          RequestError: what `compute` raised for these inputs; RESOURCE_EXHAUSTED where too many
+            calls wait; DEADLINE_EXCEEDED, CANCELLED, or UNAVAILABLE once the batcher is closed.
+        """
+        task = _Task(
+            key if rows is not None else object(),
+            compute,
+            inputs,
+            rows,
+            limits,
+            time.monotonic(),
+            futures.Future(),
+        )
+        with self._changed:
+            if self._closed:
+                raise RequestError(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
+            if len(self._queue) >= self._options.max_queued:
+                raise RequestError(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    f"queue full: {len(self._queue)} requests are waiting; try again later",
+                )
+            self._queue.append(task)
+            self._changed.notify_all()
+        if limits.on_end is not None and not limits.on_end(lambda: self._withdraw(task)):
+            self._withdraw(task)
+        try:
+            return task.answer.result(limits.remaining())
+        except TimeoutError:
+            self._withdraw(task)
+            raise _too_late() from None
+        except futures.CancelledError:
+            if limits.expired():
+                raise _too_late() from None
+            raise RequestError(grpc.StatusCode.CANCELLED, "the caller went away") from None
+
+    def close(self) -> None:
+        """Take no more calls, refuse those that wait, and end when the last batch is computed."""
+        with self._changed:
+            self._closed = True
+            waiting = list(self._queue)
+            self._queue.clear()
+            self._changed.notify_all()
+        for task in waiting:
+            if task.answer.set_running_or_notify_cancel():
+                _answered(
+                    task.answer,
+                    RequestError(grpc.StatusCode.UNAVAILABLE, "the server is stopping"),
+                )
+        for thread in self._threads:
+            thread.join()
+
+    def _withdraw(self, task: _Task) -> None:
+        with self._changed:
+            if task in self._queue:
+                self._queue.remove(task)
+        task.answer.cancel()
+
+    def _work(self) -> None:
+        while tasks := self._next_batch():
+            self._answer([task for task in tasks if task.answer.set_running_or_notify_cancel()])
+            # A thread without work would keep a model in memory that nobody serves any more.
+            del tasks
+
+    def _next_batch(self) -> list[_Task]:
+        """Wait for calls and take those to compute together; none once the batcher is closed."""
+        with self._changed:
+            while True:
+                first = next((one for one in self._queue if one.key not in self._gathering), None)
+                if first is not None:
+                    break
+                if self._closed:
+                    return []
+                self._changed.wait()
+            self._queue.remove(first)
+            tasks = [first]
+            self._gathering.add(first.key)
+            try:
+                while not self._gather(tasks) and not self._closed:
+                    left = first.arrived + self._options.delay_seconds - time.monotonic()
+                    if left <= 0.0:
+                        break
+                    self._changed.wait(left)
+            finally:
+                self._gathering.remove(first.key)
+                self._changed.notify_all()
+            return tasks
+
+    def _gather(self, tasks: list[_Task]) -> bool:
+        """Move waiting calls of the same key into a batch; whether it is full."""
+        if tasks[0].rows is None:
+            return True
+        room = self._options.max_batch_size - sum(task.rows or 0 for task in tasks)
+        for task in [task for task in self._queue if task.key == tasks[0].key]:
+            # A call that does not fit is the first of the next batch, not passed over for others.
+            if (task.rows or 0) > room:
+                return True
+            self._queue.remove(task)
+            tasks.append(task)
+            room -= task.rows or 0
+        return room <= 0
+
+    def _answer(self, tasks: Sequence[_Task]) -> None:
+        """Answer every call: all together, or in halves where they fail together.
+
+        One bad call of many is then found in few computations, and the others still share theirs.
+        """
+        for task in tasks:
+            if task.limits.expired():
+                _answered(task.answer, _too_late())
+        tasks = [task for task in tasks if not task.answer.done()]
+        if not tasks:
+            return
+        try:
+            answers: Sequence[Arrays | RequestError] = self._outputs(tasks)
+        except RequestError as error:
+            answers = [error] * len(tasks)
+        # Whatever happens, every caller gets an answer and the thread goes on.
+        except Exception:
+            _log.exception("a batch of %d calls failed", len(tasks))
+            failure = RequestError(
+                grpc.StatusCode.INTERNAL, "the model failed; see the server's log"
+            )
+            answers = [failure] * len(tasks)
+        if isinstance(answers[0], RequestError) and len(tasks) > 1:
+            half = len(tasks) // 2
+            self._answer(tasks[:half])
+            self._answer(tasks[half:])
+            return
+        for task, answer in zip(tasks, answers, strict=True):
+            _answered(task.answer, answer)
+
+    def _outputs(self, tasks: Sequence[_Task]) -> list[Arrays]:
+        """The outputs of every call, computed together."""
+        first = tasks[0]
+        if first.rows is None:
+            self._observe(1)
+            return [first.compute(first.inputs)]
+        ends = np.cumsum([task.rows for task in tasks]).tolist()
+        inputs = _joined([task.inputs for task in tasks])
+        parts = []
+        for begin in range(0, ends[-1], self._options.max_batch_size):
+            end = min(begin + self._options.max_batch_size, ends[-1])
+            self._observe(end - begin)
+            parts.append(first.compute({name: array[begin:end] for name, array in inputs.items()}))
+        outputs = _joined(parts)
+        if any(len(array) != ends[-1] for array in outputs.values()):
+            raise RequestError(
+                grpc.StatusCode.INTERNAL,
+                f"the model did not answer {ends[-1]} rows with as many:"
+                f" { {name: list(array.shape) for name, array in outputs.items()} }",
+            )
+        return [
+            {name: array[begin:end] for name, array in outputs.items()}
+            for begin, end in zip([0, *ends], ends, strict=False)
+        ]
+
+
+def _joined(parts: Sequence[Arrays]) -> Arrays:
+    """Arrays joined by name along axis 0."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

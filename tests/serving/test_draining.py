@@ -1,0 +1,94 @@
+"""SIGTERM: what was accepted is answered, nothing new is taken, and the process ends with 0."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import grpc
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from transform.prediction import MODEL_NAME
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVE = (sys.executable, "-m", "serving")
+QUEUE_LENGTH = ":tensorflow:serving:batching_session:queue_length"
+BATCHES = ":tensorflow:serving:batching_session:processed_batch_size_count"
+
+
+def wait_request(seconds):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = MODEL_NAME
+    request.model_spec.signature_name = "wait"
+    request.inputs["seconds"].CopyFrom(tf.make_tensor_proto([seconds]))
+    return request
+
+
+def until(rest_url, name, value):
+    """Wait until a metric has a value."""
+    url = rest_url.split("/v1/")[0] + "/monitoring/prometheus/metrics"
+    end = time.monotonic() + 60
+    while True:
+        with urllib.request.urlopen(url, timeout=30) as response:
+            if f"{name} {value}" in response.read().decode().splitlines():
+                return
+        assert time.monotonic() < end, f"{name} does not become {value}"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_sigterm_answers_what_was_accepted_over_grpc_and_rest(model_dir):
+    process = subprocess.Popen(
+        [*SERVE, str(model_dir), "--port=0", "--rest-port=0", "--batch-threads=1"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    rest_answers = []
+
+    def ask_rest(url):
+        body = json.dumps({"signature_name": "wait", "inputs": [0.5]}).encode()
+        with urllib.request.urlopen(f"{url}:predict", body, timeout=60) as response:
+            rest_answers.append((response.status, json.load(response)["outputs"]["seconds"]))
+
+    try:
+        address = process.stdout.readline().split()[-1]
+        rest_url = process.stdout.readline().split()[-1]
+        with grpc.insecure_channel(address) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            computed = stub.Predict.future(wait_request(5.0), timeout=60)
+            until(rest_url, BATCHES, 1)
+            queued = stub.Predict.future(wait_request(0.25), timeout=60)
+            asking = threading.Thread(target=ask_rest, args=(rest_url,))
+            asking.start()
+            until(rest_url, QUEUE_LENGTH, 2)
+            process.send_signal(signal.SIGTERM)
+            # Refused once the signal has arrived; answered, as it is short, until then.
+            end = time.monotonic() + 30
+            while True:
+                try:
+                    urllib.request.urlopen(rest_url, timeout=30).close()
+                except (urllib.error.URLError, OSError):
+                    break
+                assert time.monotonic() < end
+            with pytest.raises(grpc.RpcError) as info:
+                stub.Predict(wait_request(0.0), timeout=30)
+            assert info.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert list(computed.result().outputs["seconds"].float_val) == [5.0]
+            assert list(queued.result().outputs["seconds"].float_val) == [0.25]
+            asking.join(60)
+            assert rest_answers == [(200, [0.5])]
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    assert "Traceback" not in errors
