@@ -1,4 +1,8 @@
-"""The server takes up versions while it runs, and goes on where one is of no use."""
+"""The server takes up versions while it runs, and goes on where one is of no use.
+
+CTNET_SWAPS sets how many versions are swapped under load, and CTNET_SWAP_SECONDS how long it lasts
+at least (4 and 0 where they are not set).
+"""
 
 import logging
 import os
@@ -23,6 +27,8 @@ from transform.errors import ConfigError
 from transform.prediction import IMAGE_BYTES, MODEL_NAME, PREDICT_IMAGE, THRESHOLD
 
 POLL = 0.02
+SWAPS = int(os.environ.get("CTNET_SWAPS", "4"))
+SWAP_SECONDS = float(os.environ.get("CTNET_SWAP_SECONDS", "0"))
 STATES = get_model_status_pb2.ModelVersionStatus
 
 
@@ -312,23 +318,29 @@ def test_no_request_fails_while_versions_are_swapped_under_load(swapped, model_d
                 failures.append(error)
                 return
             seen.add((version, threshold))
+            answered[0] += 1
 
+    answered = [0]
     clients = [threading.Thread(target=load) for _ in range(2)]
     for client in clients:
         client.start()
-    numbers = range(100, 104)
+    numbers = range(100, 100 + SWAPS)
+    begun = time.monotonic()
     try:
-        for number in numbers:
+        for turn, number in enumerate(numbers):
+            time.sleep(max(0.0, begun + turn * SWAP_SECONDS / SWAPS - time.monotonic()))
             push(swapped.folder, number, model_dir / ("10" if number % 2 else "2"))
             swapped.until(number, STATES.AVAILABLE)
             end = time.monotonic() + 30
             while number not in {version for version, _ in seen} and not failures:
                 assert time.monotonic() < end
                 time.sleep(0.01)
+        time.sleep(max(0.0, begun + SWAP_SECONDS - time.monotonic()))
     finally:
         stop.set()
         for client in clients:
             client.join()
+    print(f"{answered[0]} requests answered during {SWAPS} swaps")
     assert failures == []
     # An answer never mixes versions: the threshold is that of the version which the answer names.
     for version, threshold in seen:
