@@ -298,6 +298,16 @@ class EvaluateConfig(Section):
     batch_size: PositiveInt = Field(16, description="slices an inference batch")
 
 
+class ServingConfig(Section):
+    """What a model must do to be served."""
+
+    max_latency_ms: PositiveFloat = Field(
+        5000.0,
+        description="how long a request of one slice may take, at the median, on the machine that "
+        "runs the pipeline; a slower model is not pushed",
+    )
+
+
 class BeamConfig(Section):
     """What every Beam step is given."""
 
@@ -328,6 +338,7 @@ class RunConfig(Section):
     train: TrainConfig = TrainConfig()
     gate: GateConfig = GateConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    serving: ServingConfig = ServingConfig()
     beam: BeamConfig = BeamConfig()
 
     @model_validator(mode="after")

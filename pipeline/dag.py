@@ -275,7 +275,15 @@ def build_components(
     serving_validator = ServingValidator(
         model=model,
         examples=examples,
-        code_version=code_version("serving", "components/serving_validator", *_READING, *_EXPORT),
+        evaluation=evaluator.outputs["evaluation"],
+        max_latency_ms=config.serving.max_latency_ms,
+        code_version=code_version(
+            "serving",
+            "components/serving_validator",
+            "components/slice_evaluator/predictions.py",
+            *_READING,
+            *_EXPORT,
+        ),
     )
     pusher = AtomicPusher(
         model=model,

@@ -138,6 +138,7 @@ def _conclude(
     request: RunRequest, workdir: Workdir, executions: dict[str, int], summary: Summary
 ) -> None:
     """Fill the summary with what the steps left, and lay the report and quarantine out."""
+    from components.serving_validator.outcome import read_outcome
     from components.slice_validator.drift import read_drift
     from pipeline import outputs as run_outputs
     from pipeline.dag import gate_bounds
@@ -159,6 +160,7 @@ def _conclude(
     summary.metrics = gate.metrics
     summary.evaluation = str(outputs.folder("SliceEvaluator", "evaluation"))
     summary.bounds = [dataclasses.asdict(bound) for bound in gate.bounds]
+    summary.refused = read_outcome(outputs.folder("ServingValidator", "blessing")).reason
     pushed = run_outputs.find_pushed(outputs, workdir)
     summary.verdict = Verdict.PUSHED if pushed else Verdict.NOT_BLESSED
     summary.model = str(outputs.folder("Trainer", "model") / "Format-Serving")

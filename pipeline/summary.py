@@ -62,6 +62,7 @@ class Summary:
       metrics: figures on the test split by name; null in JSON where one is undefined, such as the
         positive predictive value of a model that calls nothing positive.
       bounds: of the gate, each with `metric`, `at_least`, `value` and `passed`.
+      refused: why the model may not be served although the gate let it pass, one line.
       counts: `examples` by split and class, `quarantined` by reason, and `duplicates`: `groups` of
         near-identical slices and `conflicts` among them.
       leaks: sentences about leaks that the configuration allowed.
@@ -85,6 +86,7 @@ class Summary:
     fingerprint: str | None = None
     metrics: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
     bounds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    refused: str | None = None
     counts: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     leaks: list[str] = dataclasses.field(default_factory=list)
     drift: list[str] = dataclasses.field(default_factory=list)

@@ -216,7 +216,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     elif summary.verdict is Verdict.NOT_BLESSED:
         failed = ", ".join(_shortfall(bound) for bound in summary.bounds if not bound["passed"])
         # Bounds are not all that a model has to pass.
-        failed = failed or "every bound held, but a check after the gate did not (see the report)"
+        failed = failed or summary.refused or "every bound held, but the evaluation refused it"
         console.print(
             f"Not pushed: {failed}. What was served before stays.",
             style="bold red",

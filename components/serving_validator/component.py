@@ -14,11 +14,13 @@ class ServingValidatorSpec(types.ComponentSpec):
 
     PARAMETERS = {  # noqa: RUF012 TFX reads these
         "questions": component_spec.ExecutionParameter(type=int),
+        "max_latency_ms": component_spec.ExecutionParameter(type=float),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {  # noqa: RUF012
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
     }
     OUTPUTS = {  # noqa: RUF012
         "blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
@@ -26,7 +28,11 @@ class ServingValidatorSpec(types.ComponentSpec):
 
 
 class ServingValidator(base_component.BaseComponent):
-    """Find out whether an export can be served, as TFX's InfraValidator does with a container."""
+    """Find out whether an export can be served, as TFX's InfraValidator does with a container.
+
+    Outputs:
+      blessing: TFX's InfraBlessing, with `serving_validation.json` beside its marker.
+    """
 
     SPEC_CLASS = ServingValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -36,14 +42,18 @@ class ServingValidator(base_component.BaseComponent):
         *,
         model: types.BaseChannel,
         examples: types.BaseChannel,
+        evaluation: types.BaseChannel,
+        max_latency_ms: float,
         code_version: str,
-        questions: int = 4,
+        questions: int = 16,
     ):
         """Describe one validation.
 
         Args:
           model: the export.
-          examples: raw CT examples; slices of the validation split are asked about.
+          examples: raw CT examples; slices of the test split are asked about.
+          evaluation: of SliceEvaluator, whose predictions the answers must equal.
+          max_latency_ms: the longest that a request of one slice may take, at the median.
           code_version: changes when the server's or validator's code does.
           questions: how many slices.
         """
@@ -52,6 +62,8 @@ class ServingValidator(base_component.BaseComponent):
                 model=model,
                 examples=examples,
                 questions=questions,
+                max_latency_ms=max_latency_ms,
+                evaluation=evaluation,
                 code_version=code_version,
                 blessing=types.Channel(type=standard_artifacts.InfraBlessing),
             )

@@ -2,93 +2,78 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Iterator
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
-from tfx.utils import io_utils, path_utils
+from tfx.utils import path_utils
 
-from serving.client import Client, Prediction
-from transform.ct_example import EVAL
+from components.serving_validator.candidate_server import UnservableModelError, candidate_server
+from components.serving_validator.outcome import ServingOutcome
+from components.serving_validator.questions import (
+    ANSWER_SECONDS,
+    compare,
+    image_id,
+    median_milliseconds,
+    send_warm_up_requests,
+)
+from components.slice_evaluator.predictions import read_predictions
+from serving.client import Client
+from transform.ct_example import TEST
+from transform.errors import CtnetError
 
-_START_SECONDS = 300
-_ANSWER_SECONDS = 120
-_STOP_SECONDS = 30
-
-
-class UnservableModelError(Exception):
-    """The export does not load, or does not answer as `transform.prediction` says."""
-
-
-@contextlib.contextmanager
-def serving(model_path: str) -> Iterator[str]:
-    """Serve a SavedModel in a process of its own.
-
-    Yields:
-      The server's address.
-
-    Raises:
-      UnservableModelError: the server does not come up.
-    """
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
-        io_utils.copy_dir(model_path, f"{folder}/1")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "serving", folder, "--port", "0", "--no-rest"],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-        # A server that hangs while it loads ends the wait for its line by being ended.
-        limit = threading.Timer(_START_SECONDS, process.kill)
-        limit.start()
-        try:
-            assert process.stdout is not None
-            ready = process.stdout.readline()
-            limit.cancel()
-            if not ready:
-                errors.seek(0)
-                last = (errors.read().strip().splitlines() or ["no message"])[-1]
-                raise UnservableModelError(f"the server did not start: {last}")
-            yield ready.split()[-1]
-        finally:
-            limit.cancel()
-            process.terminate()
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def check_answer(answer: Prediction) -> None:
-    """Whether an answer keeps the promises of `transform.prediction`.
-
-    Raises:
-      UnservableModelError: it does not.
-    """
-    if not (math.isfinite(answer.probability) and 0.0 <= answer.probability <= 1.0):
-        raise UnservableModelError(f"the probability {answer.probability} is not in [0, 1]")
-    if answer.decision != int(answer.probability >= answer.threshold):
-        raise UnservableModelError(
-            f"the decision {answer.decision} contradicts the probability {answer.probability} "
-            f"at the threshold {answer.threshold}"
-        )
+# Names as in tfx.components.infra_validator.executor, where they are private.
+_BLESSED, _NOT_BLESSED, _PROPERTY = "INFRA_BLESSED", "INFRA_NOT_BLESSED", "blessed"
 
 
 def _slices(examples: types.Artifact, number: int) -> list[tf.train.Example]:
-    files = sorted(tf.io.gfile.glob(f"{artifact_utils.get_split_uri([examples], EVAL)}/*"))
+    files = sorted(tf.io.gfile.glob(f"{artifact_utils.get_split_uri([examples], TEST)}/*"))
     records = tf.data.TFRecordDataset(files, compression_type="GZIP").take(number)
     return [tf.train.Example.FromString(record) for record in records.as_numpy_iterator()]
+
+
+def validate(
+    model_path: str,
+    examples: list[tf.train.Example],
+    evaluated: dict[str, float],
+    max_latency_ms: float,
+) -> ServingOutcome:
+    """Serve a model in another process, ask, compare and time.
+
+    Args:
+      model_path: the SavedModel.
+      examples: CT examples that the evaluation has answers to.
+      evaluated: those answers, probability by the slice's id.
+      max_latency_ms: the longest that a request of one slice may take, at the median.
+    """
+    outcome = ServingOutcome(None, len(examples))
+    try:
+        with (
+            candidate_server(model_path) as address,
+            Client(address, timeout=ANSWER_SECONDS, retries=0) as client,
+        ):
+            warmed = send_warm_up_requests(address, model_path)
+            largest = compare(examples, client.predict_examples(examples), evaluated)
+            median = median_milliseconds(client, examples)
+        logging.info(
+            "the server answered %d warm-up requests and %d slices; a slice takes %.0f ms, and no "
+            "probability is further than %.2g from the evaluation's",
+            *(warmed, len(examples), median, largest),
+        )
+        outcome = dataclasses.replace(outcome, largest_difference=largest, median_ms=median)
+        if median > max_latency_ms:
+            raise UnservableModelError(
+                f"a slice takes {median:.0f} ms, more than serving.max_latency_ms "
+                f"({max_latency_ms:g})"
+            )
+    except CtnetError as error:
+        return dataclasses.replace(outcome, reason=" ".join(str(error).split()))
+    return outcome
 
 
 class Executor(base_executor.BaseExecutor):
@@ -100,23 +85,28 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Serve the model, ask, and bless what answers.
-
-        Raises:
-          UnservableModelError: the model cannot be served; the run stops there.
-        """
+        """Serve the model, ask, and bless what answers as it was evaluated."""
         self._log_startup(input_dict, output_dict, exec_properties)
         model = artifact_utils.get_single_instance(input_dict["model"])
-        examples = artifact_utils.get_single_instance(input_dict["examples"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
-        questions = _slices(examples, exec_properties["questions"])
-        with (
-            serving(path_utils.serving_model_path(model.uri)) as address,
-            Client(address, timeout=_ANSWER_SECONDS) as client,
-        ):
-            answers = client.predict_examples(questions)
-        for answer in answers:
-            check_answer(answer)
+        examples = _slices(
+            artifact_utils.get_single_instance(input_dict["examples"]), exec_properties["questions"]
+        )
+        asked = {image_id(one) for one in examples}
+        evaluation = Path(artifact_utils.get_single_uri(input_dict["evaluation"]))
+        evaluated = {
+            one.id: one.probability for one in read_predictions(evaluation) if one.id in asked
+        }
+        outcome = validate(
+            path_utils.serving_model_path(model.uri),
+            examples,
+            evaluated,
+            exec_properties["max_latency_ms"],
+        )
+        blessed = outcome.reason is None
+        if not blessed:
+            logging.error("the model is not pushed: %s", outcome.reason)
+        outcome.write(blessing.uri)
         # What TFX's InfraValidator leaves, and its Pusher reads.
-        (Path(blessing.uri) / "INFRA_BLESSED").touch()
-        blessing.set_int_custom_property("blessed", 1)
+        (Path(blessing.uri) / (_BLESSED if blessed else _NOT_BLESSED)).touch()
+        blessing.set_int_custom_property(_PROPERTY, int(blessed))

@@ -104,9 +104,9 @@ def test_a_figure_just_below_its_bound_shows_that_it_is(not_blessed):
 
 def test_a_model_refused_after_the_gate_is_not_refused_without_a_reason(not_blessed):
     not_blessed.bounds = not_blessed.bounds[:1]
-    assert "Not pushed: every bound held, but a check after the gate did not" in printed(
-        not_blessed
-    )
+    assert "Not pushed: every bound held, but the evaluation refused it." in printed(not_blessed)
+    not_blessed.refused = "a slice takes [1] minute"
+    assert "Not pushed: a slice takes [1] minute." in printed(not_blessed)
 
 
 def test_paths_and_leaks_are_printed_as_they_are(not_blessed):
