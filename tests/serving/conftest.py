@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tensorflow.python.framework.config import disable_op_determinism
 from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2_grpc,
@@ -113,6 +114,12 @@ def export(folder, threshold):
         "wait": model.wait,
     }
     tf.saved_model.save(model, str(folder), signatures=signatures)
+
+
+@pytest.fixture(autouse=True)
+def whatever_training_switched_on():
+    """A server's process never trains; this one may have, and then tf.timestamp is refused."""
+    disable_op_determinism()
 
 
 @pytest.fixture(scope="session")
