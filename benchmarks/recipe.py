@@ -35,6 +35,7 @@ SECONDS = "seconds.json"
 ROWS: dict[str, list[str]] = {
     "recipe": [],
     "all-stages": ["train.frozen_stages=0"],
+    "five-frozen-stages": ["train.frozen_stages=5"],
     "layer-decay": ["train.layer_decay=0.8"],
     "frozen-batch-norm": ["model.batch_norm=frozen", "train.learning_rate=3e-4"],
     "batch-norm-momentum-0.9": ["model.batch_norm_momentum=0.9"],
