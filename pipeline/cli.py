@@ -475,7 +475,7 @@ def predict(
         raise ConfigError(f"--timeout {timeout:g}: give a positive number of seconds")
     with hushed():
         from pipeline.predict import PredictRequest, predict
-        from serving.transport_security import Tls
+        from serving.client_tls import Tls
         from transform.reading import parse_slice_pick
     try:
         pick = parse_slice_pick(slices)

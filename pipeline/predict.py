@@ -21,11 +21,11 @@ from pipeline.prediction_output import (
     slice_writer,
 )
 from serving.client import Client
+from serving.client_tls import Tls
 from serving.overlay import OverlayFolder
 from serving.patient import Patient
 from serving.patient_result import PatientMeans, PatientResult
 from serving.slice_result import ExplainedSlice, SliceResult
-from serving.transport_security import Tls
 from transform.errors import ConfigError, CtnetError
 from transform.reading import SlicePick
 

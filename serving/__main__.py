@@ -26,7 +26,7 @@ from serving.server_options import (
     REST_TIMEOUT_SECONDS,
     BatchingOptions,
 )
-from serving.tls import read_server_tls
+from serving.server_tls import read_server_tls
 from transform.errors import ConfigError, CtnetError
 from transform.prediction import MODEL_NAME
 

@@ -21,12 +21,12 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving.client_tls import Tls
 from serving.input_slices import InputSlice, UnusableInput, find_input_slices
 from serving.message_size import MAX_MESSAGE_BYTES, size_options
 from serving.retry import RETRIES, retry_options
 from serving.slice_payload import PayloadReader, SlicePayload
 from serving.slice_result import ExplainedSlice, Explanation, Prediction, SliceResult
-from serving.transport_security import Tls
 from transform.errors import CtnetError
 from transform.prediction import (
     DECISION,
@@ -427,9 +427,17 @@ class Client:
     def _explained(self, error: grpc.RpcError) -> CtnetError:
         code, details = error.code(), _one_line(error.details() or "no reason given")
         match code:
-            # A message over somebody's size limit ends as RESOURCE_EXHAUSTED.
-            case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.RESOURCE_EXHAUSTED:
+            case grpc.StatusCode.INVALID_ARGUMENT:
                 return RefusedRequestError(self._address, details)
+            case grpc.StatusCode.RESOURCE_EXHAUSTED:
+                # So end messages over somebody's size limit, which smaller ones may keep; and
+                # requests to a server with too many waiting, which more of them do not help.
+                if "queue full" not in details:
+                    return RefusedRequestError(self._address, details)
+                return CtnetError(
+                    f"the server at {self._address} has too many requests ({details}): ask again "
+                    "later"
+                )
             case grpc.StatusCode.UNAVAILABLE:
                 return self._unavailable(details)
             case grpc.StatusCode.DEADLINE_EXCEEDED:

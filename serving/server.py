@@ -35,7 +35,7 @@ from serving.server_options import (
     REST_TIMEOUT_SECONDS,
     BatchingOptions,
 )
-from serving.tls import ServerTls
+from serving.server_tls import ServerTls
 from serving.undecodable_requests import UndecodableRequestsInterceptor
 from serving.version_watcher import VersionWatcher
 from serving.warm_up import warm_up

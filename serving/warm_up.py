@@ -1,6 +1,6 @@
 """Warm-up: asking a version the requests that come with it, before anybody else does.
 
-TF Serving's layout: `assets.extra/tf_serving_warmup_requests`, a TFRecord of PredictionLog.
+They lie where TF Serving looks for them (`transform.prediction.WARM_UP_REQUESTS`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from serving.loaded_model import LoadedModel, unloadable
 from serving.model_versions import ModelVersion
 from serving.request_error import RequestError
-
-WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
-"""Where the requests lie in a version's folder."""
+from transform.prediction import WARM_UP_REQUESTS
 
 _MAX_REQUESTS = 1000
 
@@ -29,7 +27,7 @@ def warm_up(model: LoadedModel, version: ModelVersion) -> int:
       ConfigError: the file is damaged, holds something else than Predict requests or more than
         TF Serving takes, or the model does not answer one.
     """
-    path = version.folder / WARM_UP_FILE
+    path = version.folder / WARM_UP_REQUESTS
     if not path.exists():
         return 0
     asked = 0
@@ -46,6 +44,6 @@ def warm_up(model: LoadedModel, version: ModelVersion) -> int:
             asked += 1
     except (OSError, ValueError, DecodeError, RequestError, tf.errors.OpError) as error:
         raise unloadable(
-            version, ValueError(f"warm-up requests in {WARM_UP_FILE}: {error}")
+            version, ValueError(f"warm-up requests in {WARM_UP_REQUESTS}: {error}")
         ) from error
     return asked

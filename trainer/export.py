@@ -8,6 +8,7 @@ import functools
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from trainer.flip_average import both_views, mean_of_views
 from trainer.grad_cam import evidence, heatmap
 from trainer.inference_graph import inference_function
 from trainer.model import Network
@@ -69,15 +70,11 @@ class ServedModel(tf.Module):
         self._window = window
         self._flip_average = flip_average
 
-    def _seen(self, image: tf.Tensor) -> tf.Tensor:
-        """What goes through the network: with flip averaging all mirror images after all slices."""
-        return tf.concat([image, tf.reverse(image, axis=[2])], 0) if self._flip_average else image
-
     def _answer(self, image: tf.Tensor, *, explain: bool = False) -> dict[str, tf.Tensor]:
-        features = self._features(self._seen(image))
-        views = 2 if self._flip_average else 1
-        logits = tf.reshape(self._logit(features), [views, -1])
-        probability = tf.sigmoid(tf.reduce_mean(logits, axis=0) / self._decision.temperature)
+        features = self._features(both_views(image) if self._flip_average else image)
+        logit = self._logit(features)
+        logit = tf.squeeze(mean_of_views(logit) if self._flip_average else logit, axis=-1)
+        probability = tf.sigmoid(logit / self._decision.temperature)
         threshold = tf.fill(tf.shape(probability), tf.constant(self._decision.threshold))
         answer = {
             prediction.PROBABILITY: probability,
@@ -85,9 +82,10 @@ class ServedModel(tf.Module):
             prediction.THRESHOLD: threshold,
         }
         if explain:
-            found, *mirrored = tf.split(evidence(features, self._logit), views)
-            for one in mirrored:
-                found += tf.reverse(one, axis=[2])
+            found = evidence(features, self._logit)
+            if self._flip_average:
+                found, mirrored = tf.split(found, 2)
+                found += tf.reverse(mirrored, axis=[2])
             answer[prediction.HEATMAP] = heatmap(found, self._side)
         return answer
 

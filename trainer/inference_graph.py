@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2, node_def_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-_PASSED_ON = ("Identity", "IdentityN", "StopGradient")
+_PASSED_ON = ("Identity", "IdentityN")
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 
 
@@ -37,7 +37,7 @@ def inference_function(
     graph = frozen.graph.as_graph_def()
     argument, result = frozen.inputs[0].name, frozen.outputs[0].name
     result = _without_identities(graph, result)
-    _fold_batch_norms(graph)
+    _fold_batch_norms(graph, result)
     imported = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph, name=""), [])
     pruned = imported.prune(argument, result)
     return lambda value: pruned(value)
@@ -81,7 +81,7 @@ def _values(node: node_def_pb2.NodeDef) -> np.ndarray:
     return tf.make_ndarray(node.attr["value"].tensor)
 
 
-def _fold_batch_norms(graph: graph_pb2.GraphDef) -> None:
+def _fold_batch_norms(graph: graph_pb2.GraphDef, result: str) -> None:
     """Turn each convolution with a batch normalisation after it into one with a bias.
 
     gamma (w * x - mean) / sqrt(variance + epsilon) + beta is a convolution with weights
@@ -89,10 +89,17 @@ def _fold_batch_norms(graph: graph_pb2.GraphDef) -> None:
     Whatever does not look like this stays as it is.
     """
     nodes = {node.name: node for node in graph.node}
-    uses = Counter(_node_of(tensor) for node in graph.node for tensor in node.input)
+    read = [result, *(tensor for node in graph.node for tensor in node.input)]
+    uses = Counter(map(_node_of, read))
+    # Of a normalisation's outputs all but the first are statistics, which a BiasAdd has none of.
+    statistics_read = {
+        _node_of(tensor) for tensor in read if tensor.partition(":")[2] not in ("", "0")
+    }
     for norm in [node for node in graph.node if node.op == "FusedBatchNormV3"]:
         convolution, *statistics = (nodes[_node_of(tensor)] for tensor in norm.input)
         if convolution.op not in _CONVOLUTIONS or norm.attr["is_training"].b:
+            continue
+        if norm.name in statistics_read:
             continue
         weights = nodes[_node_of(convolution.input[1])]
         constants = [weights, *statistics]

@@ -20,9 +20,6 @@ from transform.ct_example import SliceFacts, StoredSlice, make_example
 from transform.phantom.patient import draw_patient
 from transform.phantom.render import render_slice
 
-PLACE = "assets.extra/tf_serving_warmup_requests"
-"""The file's path within a SavedModel, a TFRecord file of PredictionLog."""
-
 _SEED = 20200401
 _SIDE = 512
 _LEVELS = 8
@@ -82,7 +79,7 @@ def warmup_requests(window: tuple[float, float]) -> Iterator[bytes]:
 
 def write_warmup_requests(saved_model: str, window: tuple[float, float]) -> None:
     """Write the file into a SavedModel's folder, on any file system that TensorFlow knows."""
-    path = f"{saved_model}/{PLACE}"
+    path = f"{saved_model}/{prediction.WARM_UP_REQUESTS}"
     tf.io.gfile.makedirs(path.rsplit("/", 1)[0])
     with tf.io.TFRecordWriter(path) as writer:
         for request in warmup_requests(window):

@@ -27,6 +27,10 @@ HEATMAP = "heatmap"
 side; the whole slice, squeezed to a square) the evidence for the positive class lies (Grad-CAM,
 Selvaraju et al. 2017); all zeros where there is none."""
 
+WARM_UP_REQUESTS = "assets.extra/tf_serving_warmup_requests"
+"""Where in a SavedModel TensorFlow Serving looks for requests to begin with: a TFRecord file of
+PredictionLog."""
+
 PROBABILITY = "probability"
 """Output: float32 [batch], calibrated probability of COVID-19."""
 DECISION = "decision"

@@ -23,9 +23,11 @@ class UnservableModelError(CtnetError):
     """The candidate cannot be served: one line that says why."""
 
 
-def _last_line(errors: IO[str]) -> str:
+def _last_line(errors: IO[str], served: str, model_path: str) -> str:
+    """The server's last words, about the model as the run knows it."""
     errors.seek(0)
-    return (errors.read().strip().splitlines() or ["no message"])[-1]
+    line = (errors.read().strip().splitlines() or ["no message"])[-1]
+    return line.removeprefix("error: ").replace(served, model_path)
 
 
 @contextlib.contextmanager
@@ -38,8 +40,12 @@ def candidate_server(model_path: str) -> Iterator[str]:
     Raises:
       UnservableModelError: the server does not come up, or ends while it is asked.
     """
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
-        io_utils.copy_dir(model_path, f"{folder}/1")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryFile("w+", errors="replace") as errors,
+    ):
+        served = f"{folder}/1"
+        io_utils.copy_dir(model_path, served)
         process = subprocess.Popen(
             [sys.executable, "-m", "serving", folder, "--port", "0", "--no-rest"],
             stdout=subprocess.PIPE,
@@ -54,7 +60,9 @@ def candidate_server(model_path: str) -> Iterator[str]:
             ready = process.stdout.readline()
             limit.cancel()
             if not ready:
-                raise UnservableModelError(f"the server did not start: {_last_line(errors)}")
+                raise UnservableModelError(
+                    f"the server did not start: {_last_line(errors, served, model_path)}"
+                )
             try:
                 yield ready.split()[-1]
             except CtnetError as error:
@@ -65,7 +73,7 @@ def candidate_server(model_path: str) -> Iterator[str]:
                     raise
                 raise UnservableModelError(
                     f"the server ended with exit code {process.returncode} when it was asked: "
-                    f"{_last_line(errors)}"
+                    f"{_last_line(errors, served, model_path)}"
                 ) from error
         finally:
             limit.cancel()

@@ -53,6 +53,8 @@ def validate(
     """
     outcome = ServingOutcome(None, len(examples))
     try:
+        if not examples:
+            raise UnservableModelError("the test split has no slice to ask about")
         with (
             candidate_server(model_path) as address,
             Client(address, timeout=ANSWER_SECONDS, retries=0) as client,

@@ -15,13 +15,14 @@ from components.serving_validator.candidate_server import UnservableModelError
 from serving.client import Client, Prediction
 from serving.message_size import MAX_MESSAGE_BYTES, size_options
 from transform.ct_example import IMAGE_ID
+from transform.prediction import WARM_UP_REQUESTS
 
 TOLERANCE = 1e-4
 """How far a served probability may lie from the evaluation's; batches of other sizes round
 differently."""
 
 ANSWER_SECONDS = 120.0
-_WARM_UP = "assets.extra/tf_serving_warmup_requests"
+"""That one request may take."""
 
 
 def send_warm_up_requests(address: str, model_path: str) -> int:
@@ -33,7 +34,7 @@ def send_warm_up_requests(address: str, model_path: str) -> int:
     Raises:
       UnservableModelError: one is answered with an error.
     """
-    path = f"{model_path}/{_WARM_UP}"
+    path = f"{model_path}/{WARM_UP_REQUESTS}"
     if not tf.io.gfile.exists(path):
         return 0
     count = 0

@@ -14,8 +14,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.client import Client, Prediction
+from serving.client_tls import Tls
 from serving.message_size import MAX_MESSAGE_BYTES, size_options
-from serving.transport_security import Tls
 from transform.errors import ConfigError, CtnetError
 from transform.prediction import DECISION, IMAGE_BYTES, PROBABILITY, THRESHOLD
 
@@ -25,8 +25,11 @@ ANSWER = Prediction(probability=0.75, decision=1, threshold=0.5)
 class Scripted(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Answers every request alike, after the statuses that it was given have been used up."""
 
-    def __init__(self, *statuses, outputs=(PROBABILITY, DECISION, THRESHOLD), wait=None):
+    def __init__(
+        self, *statuses, outputs=(PROBABILITY, DECISION, THRESHOLD), wait=None, details="not now"
+    ):
         self.statuses = list(statuses)
+        self.details = details
         self.outputs = outputs
         self.wait = wait
         self.arrivals = []
@@ -36,7 +39,7 @@ class Scripted(prediction_service_pb2_grpc.PredictionServiceServicer):
         if self.wait is not None:
             self.wait.wait(20)
         if self.statuses:
-            context.abort(self.statuses.pop(0), "not now")
+            context.abort(self.statuses.pop(0), self.details)
         count = request.inputs[IMAGE_BYTES].tensor_shape.dim[0].size
         values = {
             PROBABILITY: tf.constant([ANSWER.probability] * count),
@@ -112,6 +115,18 @@ def test_no_other_failure_is_repeated(status):
     with serve(failing) as address, Client(address) as client:
         assert "not now" in one_line_error(lambda: client.predict_pictures([b"x"]))
     assert len(failing.arrivals) == 1
+
+
+def test_a_server_with_too_many_requests_is_not_sent_more_of_them(tmp_path, picture):
+    """Each slice by itself would be sixteen requests in the place of one."""
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in paths:
+        path.write_bytes(picture(100))
+    full = Scripted(grpc.StatusCode.RESOURCE_EXHAUSTED, details="queue full: 128 are waiting")
+    with serve(full) as address, Client(address) as client:
+        line = one_line_error(lambda: list(client.predict_files(paths)))
+    assert "has too many requests" in line
+    assert len(full.arrivals) == 1
 
 
 def test_the_deadline_covers_all_attempts():

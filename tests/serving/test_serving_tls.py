@@ -13,7 +13,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
 from serving.__main__ import main
 from serving.server import EmbeddedServer
-from serving.tls import read_server_tls
+from serving.server_tls import read_server_tls
 from transform.errors import ConfigError
 from transform.prediction import MODEL_NAME
 

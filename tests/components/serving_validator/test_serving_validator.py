@@ -129,8 +129,13 @@ def test_a_model_that_does_not_load_is_one_line(tmp_path):
     folder = export(tmp_path / "model")
     (folder / "saved_model.pb").write_bytes(b"\x00damaged")
     line = reason(folder)
-    assert line.startswith("the server did not start: ")
+    assert line.startswith(f"the server did not start: cannot load the model version {folder} ")
     assert "\n" not in line
+
+
+def test_no_slice_to_ask_about_is_one_line(model):
+    outcome = validate(str(model), [], EVALUATED, 60_000.0)
+    assert outcome.reason == "the test split has no slice to ask about"
 
 
 def test_a_model_that_refuses_its_own_warm_up_does_not_load(tmp_path):
