@@ -25,14 +25,7 @@ from pipeline.run_log import hushed, output_to
 from pipeline.shipped_config import shipped_config
 from pipeline.summary import ExitCode, Summary
 from pipeline.terminal import RunDisplay, print_summary
-from serving.message_size import MAX_MESSAGE_BYTES
-from serving.server_options import (
-    POLL_SECONDS,
-    PORT,
-    REST_PORT,
-    REST_TIMEOUT_SECONDS,
-    BatchingOptions,
-)
+from serving.serve_command import serve
 from transform.errors import BadDataError, ConfigError, CtnetError
 from transform.prediction import MODEL_NAME
 
@@ -327,82 +320,7 @@ def inspect_command(
     typer.echo(f"page  {page}")
 
 
-@app.command()
-def serve(
-    model_dir: Annotated[Path, typer.Argument(help="A folder of versions: WORKDIR/serving/ctnet.")],
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Of gRPC; 0 takes any free one.")] = PORT,
-    rest_port: Annotated[
-        int, typer.Option("--rest-port", help="Of REST and metrics; 0 takes any free one.")
-    ] = REST_PORT,
-    no_rest: Annotated[bool, typer.Option("--no-rest", help="gRPC only.")] = False,
-    model_name: Annotated[str, typer.Option("--model-name")] = MODEL_NAME,
-    tls_cert: Annotated[
-        Path | None, typer.Option("--tls-cert", help="Certificate (PEM): encrypt both ports.")
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option("--tls-key", help="The certificate's private key (PEM).")
-    ] = None,
-    tls_client_ca: Annotated[
-        Path | None, typer.Option("--tls-client-ca", help="Who must have signed a client's (PEM).")
-    ] = None,
-    poll_seconds: Annotated[
-        float, typer.Option("--poll-seconds", help="Between looks for another version.")
-    ] = POLL_SECONDS,
-    pin_version: Annotated[
-        int | None, typer.Option("--pin-version", help="Serve this version and no other.")
-    ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for a first version instead of ending.")
-    ] = False,
-    max_batch_size: Annotated[
-        int, typer.Option("--max-batch-size", help="Slices of several requests computed together.")
-    ] = BatchingOptions.max_batch_size,
-    batch_delay_ms: Annotated[
-        float, typer.Option("--batch-delay-ms", help="A request waits so long for others.")
-    ] = 1000 * BatchingOptions.delay_seconds,
-    batch_threads: Annotated[
-        int, typer.Option("--batch-threads", help="Batches computed at once.")
-    ] = BatchingOptions.threads,
-    queue_limit: Annotated[
-        int, typer.Option("--queue-limit", help="Requests that may wait; more are refused.")
-    ] = BatchingOptions.max_queued,
-    max_message_bytes: Annotated[
-        int, typer.Option("--max-message-bytes", help="Largest request and response.")
-    ] = MAX_MESSAGE_BYTES,
-    rest_timeout: Annotated[
-        float, typer.Option("--rest-timeout", help="Seconds a REST request may take.")
-    ] = REST_TIMEOUT_SECONDS,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show TensorFlow's log.")] = False,
-) -> None:
-    """Serve the newest version over TF Serving's gRPC and REST protocols, on this machine.
-
-    It takes up newer versions as they are pushed. SIGTERM lets what was asked be answered.
-    """
-    from serving.__main__ import main as serve_main
-
-    options = {
-        "host": host,
-        "port": port,
-        "rest-port": rest_port,
-        "model-name": model_name,
-        "tls-cert": tls_cert,
-        "tls-key": tls_key,
-        "tls-client-ca": tls_client_ca,
-        "poll-seconds": poll_seconds,
-        "pin-version": pin_version,
-        "max-batch-size": max_batch_size,
-        "batch-delay-ms": batch_delay_ms,
-        "batch-threads": batch_threads,
-        "queue-limit": queue_limit,
-        "max-message-bytes": max_message_bytes,
-        "rest-timeout": rest_timeout,
-    }
-    switches = {"no-rest": no_rest, "wait": wait, "verbose": verbose}
-    # A value may begin with a dash.
-    arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
-    arguments += [f"--{name}" for name, on in switches.items() if on]
-    raise typer.Exit(serve_main([*arguments, "--", str(model_dir)]))
+app.command()(serve)
 
 
 @app.command()
@@ -447,6 +365,14 @@ def predict(
         Path | None, typer.Option("--tls-key", help="The certificate's private key (PEM).")
     ] = None,
     model_name: Annotated[str, typer.Option("--model-name")] = MODEL_NAME,
+    version: Annotated[
+        int | None,
+        typer.Option("--version", min=0, max=2**63 - 1, help="Ask this version, by its number."),
+    ] = None,
+    version_label: Annotated[
+        str | None,
+        typer.Option("--version-label", help="Ask the version that the server labels so."),
+    ] = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="The most slices a request.")
     ] = 16,
@@ -470,6 +396,8 @@ def predict(
     """
     if as_json and output_format is not OutputFormat.TABLE:
         raise ConfigError("--json is a format of its own; leave --format out")
+    if version is not None and version_label is not None:
+        raise ConfigError("--version and --version-label both name the version; leave one out")
     # NaN, too.
     if not 0 < timeout < math.inf:
         raise ConfigError(f"--timeout {timeout:g}: give a positive number of seconds")
@@ -486,6 +414,8 @@ def predict(
         inputs=files,
         server=server,
         model_name=model_name,
+        version=version,
+        version_label=version_label,
         slices=pick,
         batch_size=batch_size,
         timeout=timeout,

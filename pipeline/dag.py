@@ -51,10 +51,16 @@ _READING = (
     _LIMITS,
     "transform/reading",
     "transform/ct_example.py",
+    "transform/pixel_limit.py",
     "transform/png16.py",
     "transform/slice_statistics.py",
 )
-_GRAPH = ("transform/preprocessing.py", "transform/hounsfield.py", "transform/ct_example.py")
+_GRAPH = (
+    "transform/preprocessing.py",
+    "transform/hounsfield.py",
+    "transform/pixel_limit.py",
+    "transform/ct_example.py",
+)
 _EXPORT = (*_GRAPH, "transform/picture_graph.py", "transform/prediction.py")
 _RECORD = (
     "transform/training_record.py",
@@ -277,6 +283,7 @@ def build_components(
         examples=examples,
         evaluation=evaluator.outputs["evaluation"],
         max_latency_ms=config.serving.max_latency_ms,
+        window=config.hounsfield.window,
         code_version=code_version(
             "serving",
             "components/serving_validator",
@@ -298,6 +305,7 @@ def build_components(
         model_run=trainer.outputs["model_run"],
         evaluation=evaluator.outputs["evaluation"],
         blessing=evaluator.outputs["blessing"],
+        infra_blessing=serving_validator.outputs["blessing"],
         pushed_model=pusher.outputs["pushed_model"],
         name=config.name,
         bounds=gate_bounds(config),
@@ -307,6 +315,7 @@ def build_components(
             "components/report_gen",
             "components/slice_evaluator",
             "components/ct_example_gen",
+            "components/serving_validator/outcome.py",
             *_RECORD,
         ),
     )

@@ -20,6 +20,8 @@ from pipeline.prediction_output import (
     patient_writer,
     slice_writer,
 )
+from pipeline.printable import printable
+from pipeline.results_file import is_within, results_file
 from serving.client import Client
 from serving.client_tls import Tls
 from serving.overlay import OverlayFolder
@@ -38,6 +40,8 @@ class PredictRequest:
       inputs: files, folders and volumes.
       server: host:port.
       model_name: the model to ask for.
+      version: which version of it; None leaves it to the server.
+      version_label: the same by the label that the server's configuration gives it.
       slices: which slices of a volume or series.
       batch_size: the most slices a request.
       timeout: seconds a request, retries included.
@@ -57,6 +61,8 @@ class PredictRequest:
     batch_size: int
     timeout: float
     retries: int
+    version: int | None = None
+    version_label: str | None = None
     tls: Tls | None = None
     form: str = OutputFormat.TABLE
     patients: bool = False
@@ -108,10 +114,10 @@ class PatientNames:
         """The name of one patient."""
         if patient.in_header and not self._keep:
             return pseudonym(patient.id, self._key)
-        return _printable(patient.id)
+        return _encodable(patient.id)
 
 
-def _printable(text: str) -> str:
+def _encodable(text: str) -> str:
     """Text that every stream can hold: a byte of a file's name that is no UTF-8 is coded."""
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
@@ -119,13 +125,13 @@ def _printable(text: str) -> str:
 def _slice_record(result: SliceResult, names: PatientNames) -> dict[str, str | int | float | None]:
     prediction = result.prediction
     return {
-        "path": _printable(str(result.path)),
+        "path": _encodable(str(result.path)),
         "slice": result.number,
         "patient": names.of(result.patient) if result.patient else None,
         "probability": prediction.probability if prediction else None,
         "decision": prediction.decision if prediction else None,
         "threshold": prediction.threshold if prediction else None,
-        "error": _printable(result.error) if result.error else None,
+        "error": _encodable(result.error) if result.error else None,
     }
 
 
@@ -141,35 +147,37 @@ def _patient_record(result: PatientResult, names: PatientNames) -> Record:
     }
 
 
-@contextlib.contextmanager
-def _opened(output: Path | None, inputs: Sequence[Path]) -> Iterator[TextIO]:
-    """The stream of the results.
+def _check_overlay_folder(explain: Path, inputs: Sequence[Path]) -> None:
+    """Refuse overlays where slices are looked for: another run would take them for some.
 
     Raises:
-      ConfigError: the file cannot be written, or is one of the inputs.
+      ConfigError: the folder is one of the inputs, or in one.
     """
-    if output is None:
-        yield sys.stdout
-        return
-    if output.exists() and any(one.exists() and one.samefile(output) for one in inputs):
-        raise ConfigError(f"{output}: is one of the files to predict; name another with --output")
-    try:
-        stream = output.open("w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise ConfigError(
-            f"{output}: cannot be written ({error.strerror}); name another file with --output"
-        ) from error
-    with stream:
-        yield stream
+    for folder in inputs:
+        if is_within(explain, folder):
+            raise ConfigError(
+                f"{explain}: is in {folder}, where overlays would be taken for slices to predict; "
+                "name a folder elsewhere with --explain"
+            )
 
 
 def _answers(client: Client, request: PredictRequest, watcher: Watcher) -> Iterator[ExplainedSlice]:
+    # What an earlier run left in a folder of slices is none of them.
+    earlier = [request.output] if request.output else []
     if request.explain is not None:
         return client.explain_files(
-            request.inputs, request.batch_size, slices=request.slices, found=watcher.found
+            request.inputs,
+            request.batch_size,
+            slices=request.slices,
+            found=watcher.found,
+            leave_out=earlier,
         )
     predicted = client.predict_files(
-        request.inputs, request.batch_size, slices=request.slices, found=watcher.found
+        request.inputs,
+        request.batch_size,
+        slices=request.slices,
+        found=watcher.found,
+        leave_out=earlier,
     )
     return (ExplainedSlice(result) for result in predicted)
 
@@ -187,9 +195,10 @@ def _write_patients(
     for result in results:
         writer.add(_patient_record(result, names))
         if result.patient.in_header and result.series > 1:
+            name = printable(names.of(result.patient))
             watcher.warned(
-                f"patient {names.of(result.patient)}: slices of {result.series} series were"
-                " averaged; where they are of several people or days, ask about each series alone"
+                f"patient {name}: slices of {result.series} series were averaged; where they are of"
+                " several people or days, ask about each series alone"
             )
     writer.finish()
 
@@ -219,14 +228,24 @@ def predict(request: PredictRequest, watcher: Watcher) -> bool:
         Client(
             request.server,
             model_name=request.model_name,
+            version=request.version,
+            version_label=request.version_label,
             timeout=request.timeout,
             tls=request.tls,
             retries=request.retries,
         ) as client,
         contextlib.ExitStack() as stack,
     ):
-        overlays = OverlayFolder(request.explain) if request.explain else None
-        stream = stack.enter_context(_opened(request.output, request.inputs))
+        if request.explain is not None:
+            _check_overlay_folder(request.explain, request.inputs)
+        stream: TextIO = sys.stdout
+        if request.output is not None:
+            stream = stack.enter_context(
+                results_file(
+                    request.output, request.inputs, lambda line: watcher.warned(printable(line))
+                )
+            )
+        overlays = OverlayFolder(request.explain) if request.explain is not None else None
         writer = slice_writer(request.form, stream, explained=overlays is not None)
         broken: CtnetError | None = None
         try:
@@ -234,14 +253,14 @@ def predict(request: PredictRequest, watcher: Watcher) -> bool:
                 record = _slice_record(one.result, names)
                 if overlays is not None:
                     drawn = overlays.write(one)
-                    record[OVERLAY] = _printable(str(drawn)) if drawn else None
+                    record[OVERLAY] = _encodable(str(drawn)) if drawn else None
                 if not only_patients:
                     writer.add(record)
                 if request.patients:
                     means.add(one.result)
                 if one.result.error:
                     whole = False
-                    watcher.warned(_printable(one.result.error))
+                    watcher.warned(printable(_encodable(one.result.error)))
                 answered += 1
                 watcher.answered()
         # What was answered before the server went away is still worth having.

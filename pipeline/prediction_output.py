@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import enum
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.table import Table
+
+from pipeline.printable import printable
 
 Record = Mapping[str, str | int | float | None]
 """One result, by the names of its columns."""
@@ -38,6 +41,28 @@ class OutputFormat(enum.StrEnum):
 
 JSON = "json"
 """One list when all is done; what `--json` asks for."""
+
+HEAD_CHARACTERS = 1024
+"""How much of a file `looks_like_results` needs."""
+
+# How the four formats begin, for slices and for patients; all slices failed in an empty table.
+_BEGINNING = re.compile(
+    r"|".join(
+        (
+            r"\Z",
+            re.escape(",".join(SLICE_COLUMNS)),
+            re.escape(",".join(PATIENT_COLUMNS)),
+            r'\{"(path|patient)": ',
+            r'\[(\]\s*\Z|\s*\{\s*"(path|patient)": )',
+            r"(file|patient) +probability +decision",
+        )
+    )
+)
+
+
+def looks_like_results(head: str) -> bool:
+    """Whether a file that begins with this is one that was written here, in whichever format."""
+    return _BEGINNING.match(head) is not None
 
 
 class RecordWriter(Protocol):
@@ -128,7 +153,7 @@ class RecordTable:
     def add(self, record: Record) -> None:
         """Keep the record's row."""
         if record["probability"] is not None:
-            self._table.add_row(*self._cells(record))
+            self._table.add_row(*map(printable, self._cells(record)))
 
     def finish(self) -> None:
         """Write the table, where it has a row."""

@@ -7,7 +7,9 @@ take the oldest call and whatever else fits to it.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
+import functools
 import logging
 import threading
 import time
@@ -18,7 +20,7 @@ import grpc
 import numpy as np
 
 from serving.call_limits import CallLimits
-from serving.request_error import RequestError
+from serving.request_error import RequestError, invalid
 from serving.server_options import BatchingOptions
 
 Arrays = Mapping[str, np.ndarray]
@@ -36,6 +38,7 @@ class _Task:
     limits: CallLimits
     arrived: float
     answer: futures.Future[Arrays]
+    given_up: bool = False
 
 
 def _too_late() -> RequestError:
@@ -44,11 +47,21 @@ def _too_late() -> RequestError:
     )
 
 
-def _answered(future: futures.Future[Arrays], answer: Arrays | RequestError) -> None:
-    if isinstance(answer, RequestError):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)
+def _gone() -> RequestError:
+    return RequestError(grpc.StatusCode.CANCELLED, "the caller went away")
+
+
+def _stopping() -> RequestError:
+    return RequestError(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
+
+
+def _answered(task: _Task, answer: Arrays | RequestError) -> None:
+    # A batcher that is closed has answered those who still waited.
+    with contextlib.suppress(futures.InvalidStateError):
+        if isinstance(answer, RequestError):
+            task.answer.set_exception(answer)
+        else:
+            task.answer.set_result(answer)
 
 
 class Batcher:
@@ -66,6 +79,7 @@ class Batcher:
         self._queue: collections.deque[_Task] = collections.deque()
         # Keys for which a thread waits for more: another thread would take these calls away.
         self._gathering: set[Hashable] = set()
+        self._computed: list[_Task] = []
         self._changed = threading.Condition()
         self._closed = False
         self._threads = [
@@ -91,13 +105,19 @@ class Batcher:
           compute: computes the outputs of arrays joined along axis 0.
           inputs: arrays of `rows` rows.
           rows: how many rows inputs and outputs have; None for a call that cannot be joined.
-          limits: a call whose deadline passes or whose caller goes away while it waits is not
-            computed.
+          limits: a call whose deadline passes or whose caller goes away is not computed, or not any
+            further.
 
         Raises:
-          RequestError: what `compute` raised for these inputs; RESOURCE_EXHAUSTED where too many
-            calls wait; DEADLINE_EXCEEDED, CANCELLED, or UNAVAILABLE once the batcher is closed.
+          RequestError: what `compute` raised for these inputs; INVALID_ARGUMENT for too many rows;
+            RESOURCE_EXHAUSTED where too many calls wait; DEADLINE_EXCEEDED, CANCELLED, or
+            UNAVAILABLE once the batcher is closed.
         """
+        most_rows = self._options.max_request_rows
+        if rows is not None and rows > most_rows:
+            raise invalid(
+                f"the request has {rows} rows, more than {most_rows}: send several requests"
+            )
         task = _Task(
             key if rows is not None else object(),
             compute,
@@ -109,7 +129,7 @@ class Batcher:
         )
         with self._changed:
             if self._closed:
-                raise RequestError(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
+                raise _stopping()
             if len(self._queue) >= self._options.max_queued:
                 raise RequestError(
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -117,20 +137,25 @@ class Batcher:
                 )
             self._queue.append(task)
             self._changed.notify_all()
-        if limits.on_end is not None and not limits.on_end(lambda: self._withdraw(task)):
-            self._withdraw(task)
+        withdraw = functools.partial(self._withdraw, task)
+        if limits.on_end is not None and not limits.on_end(withdraw):
+            withdraw()
         try:
             return task.answer.result(limits.remaining())
         except TimeoutError:
-            self._withdraw(task)
+            withdraw()
             raise _too_late() from None
         except futures.CancelledError:
-            if limits.expired():
-                raise _too_late() from None
-            raise RequestError(grpc.StatusCode.CANCELLED, "the caller went away") from None
+            raise _too_late() if limits.expired() else _gone() from None
 
-    def close(self) -> None:
-        """Take no more calls, refuse those that wait, and end when the last batch is computed."""
+    def close(self, seconds: float) -> None:
+        """Take no more calls, and refuse those that wait and the rest of what is computed.
+
+        Args:
+          seconds: how long to wait for the batches that are computed. Their callers are refused
+            then, and the threads are left behind.
+        """
+        until = time.monotonic() + seconds
         with self._changed:
             self._closed = True
             waiting = list(self._queue)
@@ -138,14 +163,14 @@ class Batcher:
             self._changed.notify_all()
         for task in waiting:
             if task.answer.set_running_or_notify_cancel():
-                _answered(
-                    task.answer,
-                    RequestError(grpc.StatusCode.UNAVAILABLE, "the server is stopping"),
-                )
+                _answered(task, _stopping())
         for thread in self._threads:
-            thread.join()
+            thread.join(max(until - time.monotonic(), 0.0))
+        for task in list(self._computed):
+            _answered(task, _stopping())
 
     def _withdraw(self, task: _Task) -> None:
+        task.given_up = True
         with self._changed:
             if task in self._queue:
                 self._queue.remove(task)
@@ -153,7 +178,12 @@ class Batcher:
 
     def _work(self) -> None:
         while tasks := self._next_batch():
-            self._answer([task for task in tasks if task.answer.set_running_or_notify_cancel()])
+            tasks = [task for task in tasks if task.answer.set_running_or_notify_cancel()]
+            with self._changed:
+                self._computed.extend(tasks)
+            self._answer(tasks)
+            with self._changed:
+                self._computed = [task for task in self._computed if task not in tasks]
             # A thread without work would keep a model in memory that nobody serves any more.
             del tasks
 
@@ -195,14 +225,23 @@ class Batcher:
             room -= task.rows or 0
         return room <= 0
 
+    def _refusal(self, task: _Task) -> RequestError | None:
+        """Why a call is not computed any further; None where its answer is wanted."""
+        if task.limits.expired():
+            return _too_late()
+        if task.given_up:
+            return _gone()
+        return _stopping() if self._closed else None
+
     def _answer(self, tasks: Sequence[_Task]) -> None:
         """Answer every call: all together, or in halves where they fail together.
 
         One bad call of many is then found in few computations, and the others still share theirs.
         """
         for task in tasks:
-            if task.limits.expired():
-                _answered(task.answer, _too_late())
+            refusal = self._refusal(task)
+            if refusal is not None:
+                _answered(task, refusal)
         tasks = [task for task in tasks if not task.answer.done()]
         if not tasks:
             return
@@ -223,7 +262,7 @@ class Batcher:
             self._answer(tasks[half:])
             return
         for task, answer in zip(tasks, answers, strict=True):
-            _answered(task.answer, answer)
+            _answered(task, answer)
 
     def _outputs(self, tasks: Sequence[_Task]) -> list[Arrays]:
         """The outputs of every call, computed together."""
@@ -235,6 +274,10 @@ class Batcher:
         inputs = _joined([task.inputs for task in tasks])
         parts = []
         for begin in range(0, ends[-1], self._options.max_batch_size):
+            # Calls that are joined fit into one part, so that a call with several is alone.
+            refusal = self._refusal(first) if begin else None
+            if refusal is not None:
+                raise refusal
             end = min(begin + self._options.max_batch_size, ends[-1])
             self._observe(end - begin)
             parts.append(first.compute({name: array[begin:end] for name, array in inputs.items()}))

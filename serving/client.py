@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,8 +15,10 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
+    model_pb2,
     predict_pb2,
     prediction_service_pb2_grpc,
 )
@@ -66,6 +68,8 @@ _ENVELOPE_BYTES = 64 * 1024
 # The only metadata that TF Serving gives.
 _SIGNATURE_DEF = "signature_def"
 
+_HIGHEST_VERSION = 2**63 - 1
+
 _Answer = tuple[Prediction, np.ndarray | None]
 
 
@@ -110,6 +114,8 @@ class Client:
         address: str,
         *,
         model_name: str = MODEL_NAME,
+        version: int | None = None,
+        version_label: str | None = None,
         timeout: float = TIMEOUT,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         tls: Tls | None = None,
@@ -120,6 +126,8 @@ class Client:
         Args:
           address: host:port of the server's gRPC port.
           model_name: the model to ask for.
+          version: the number of the version to ask; None leaves it to the server.
+          version_label: the version to ask by the label that the server's configuration gives it.
           timeout: seconds that one request may take, its retries included.
           max_message_bytes: the largest request and response, in bytes.
           tls: how to encrypt the connection; None for no encryption.
@@ -127,7 +135,8 @@ class Client:
 
         Raises:
           ConfigError: the files of `tls` cannot be used.
-          ValueError: the timeout, the size or the retries are out of range.
+          ValueError: the timeout, the size, the retries or the version are out of range, or a
+            version is given by number and by label.
         """
         if not (math.isfinite(timeout) and timeout > 0):
             raise ValueError(f"timeout must be positive seconds, got {timeout}")
@@ -135,8 +144,22 @@ class Client:
             raise ValueError(
                 f"max_message_bytes must be above {_ENVELOPE_BYTES}, got {max_message_bytes}"
             )
+        if version is not None and version_label is not None:
+            raise ValueError(
+                f"version {version} and version_label {version_label!r} are given; give one"
+            )
+        if version is not None and not 0 <= version <= _HIGHEST_VERSION:
+            raise ValueError(f"version must be from 0 to {_HIGHEST_VERSION}, got {version}")
         self._address = address
-        self._model_name = model_name
+        self._spec = model_pb2.ModelSpec(name=model_name)
+        self._asked = f"model {model_name!r}"
+        if version is not None:
+            self._spec.version.value = version
+            self._asked += f" version {version}"
+        # An empty label is one that no server has, not none.
+        if version_label is not None:
+            self._spec.version_label = version_label
+            self._asked += f" version label {version_label!r}"
         self._timeout = timeout
         self._retries = retries
         self._max_payload = max_message_bytes - _ENVELOPE_BYTES
@@ -146,7 +169,7 @@ class Client:
         else:
             self._channel = grpc.secure_channel(address, tls.credentials(), options=options)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._signatures: frozenset[str] | None = None
+        self._signatures: Mapping[str, meta_graph_pb2.SignatureDef] | None = None
 
     def close(self) -> None:
         """Close the connection."""
@@ -218,6 +241,7 @@ class Client:
         *,
         slices: SlicePick = ALL_SLICES,
         found: Callable[[int], None] | None = None,
+        leave_out: Collection[Path] = (),
     ) -> Iterator[SliceResult]:
         """Predict the slices of files, folders and volumes, in the order of the paths.
 
@@ -233,12 +257,14 @@ class Client:
           batch_size: the most slices a request.
           slices: which slices of a volume or series are asked about.
           found: told how many slices a file or folder has, before their results come.
+          leave_out: files that are passed over where a folder holds them.
 
         Raises:
           ValueError: the batch size is not positive.
           CtnetError: the server cannot answer.
         """
-        asked = self._checked(paths, batch_size, slices, found, explain=False)
+        inputs = find_input_slices(paths, slices, found, leave_out)
+        asked = self._checked(inputs, batch_size, explain=False)
         return (one.result for one in asked)
 
     def explain_files(
@@ -248,6 +274,7 @@ class Client:
         *,
         slices: SlicePick = ALL_SLICES,
         found: Callable[[int], None] | None = None,
+        leave_out: Collection[Path] = (),
     ) -> Iterator[ExplainedSlice]:
         """Predict and explain slices; arguments, results and errors are as of `predict_files`.
 
@@ -255,20 +282,25 @@ class Client:
           ValueError: the batch size is not positive.
           CtnetError: the model cannot explain, or the server cannot answer.
         """
-        return self._checked(paths, batch_size, slices, found, explain=True)
+        inputs = find_input_slices(paths, slices, found, leave_out)
+        return self._checked(inputs, batch_size, explain=True)
+
+    def signatures(self) -> Mapping[str, meta_graph_pb2.SignatureDef]:
+        """What the model can be asked, by name; the server is asked once for it.
+
+        Raises:
+          CtnetError: the server cannot answer, or does not know the version label.
+        """
+        if self._signatures is None:
+            self._signatures = self._served_signatures()
+        return self._signatures
 
     def _checked(
-        self,
-        paths: Iterable[Path],
-        batch_size: int,
-        slices: SlicePick,
-        found: Callable[[int], None] | None,
-        *,
-        explain: bool,
+        self, inputs: Iterator[InputSlice | UnusableInput], batch_size: int, *, explain: bool
     ) -> Iterator[ExplainedSlice]:
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive, got {batch_size}")
-        return self._results(find_input_slices(paths, slices, found), batch_size, explain)
+        return self._results(inputs, batch_size, explain)
 
     def _results(
         self, inputs: Iterable[InputSlice | UnusableInput], batch_size: int, explain: bool
@@ -347,10 +379,12 @@ class Client:
         if not values:
             return []
         explains = signature in _EXPLAINS.values()
+        # A server's refusal may mean a slice; these say first what it does not have.
         if explains:
             self._require(signature)
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = self._model_name
+        elif self._spec.HasField("version_label"):
+            self.signatures()
+        request = predict_pb2.PredictRequest(model_spec=self._spec)
         request.model_spec.signature_name = signature
         tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=values)
         tensor.tensor_shape.dim.add(size=len(values))
@@ -367,7 +401,7 @@ class Client:
         ]
         if [len(column) for column in columns] != [len(values)] * len(names):
             raise CtnetError(
-                f"model {self._model_name!r} at {self._address} did not give {', '.join(names)} for"
+                f"{self._asked} at {self._address} did not give {', '.join(names)} for"
                 f" each of {len(values)} slices: it is not a ctnet model; ask for another"
             )
         heatmaps: Sequence[np.ndarray | None] = [None] * len(values)
@@ -388,44 +422,50 @@ class Client:
             or not ((maps >= 0) & (maps <= 1)).all()
         ):
             raise CtnetError(
-                f"model {self._model_name!r} at {self._address} did not give a {HEATMAP} with"
+                f"{self._asked} at {self._address} did not give a {HEATMAP} with"
                 f" values from 0 to 1 for each of {count} slices: it is not a ctnet model; ask for"
                 " another"
             )
         return list(maps.astype(np.float32))
 
     def _require(self, signature: str) -> None:
-        """Ask once which signatures the model has, because a server's refusal may mean a slice.
+        """See whether the model has a signature that explains.
 
         Raises:
-          CtnetError: the signature is not one of them.
+          CtnetError: it has not.
         """
-        if self._signatures is None:
-            self._signatures = self._served_signatures()
-        if signature not in self._signatures:
+        if signature not in self.signatures():
             raise CtnetError(
-                f"model {self._model_name!r} at {self._address} cannot explain (it has no signature"
+                f"{self._asked} at {self._address} cannot explain (it has no signature"
                 f" {signature!r}): serve a newer export, or predict without explaining"
             )
 
-    def _served_signatures(self) -> frozenset[str]:
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=[_SIGNATURE_DEF])
-        request.model_spec.name = self._model_name
+    def _served_signatures(self) -> Mapping[str, meta_graph_pb2.SignatureDef]:
+        request = get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=self._spec, metadata_field=[_SIGNATURE_DEF]
+        )
         signatures = get_model_metadata_pb2.SignatureDefMap()
         try:
             response = self._stub.GetModelMetadata(request, timeout=self._timeout)
             response.metadata[_SIGNATURE_DEF].Unpack(signatures)
         except grpc.RpcError as error:
-            raise self._explained(error) from error
+            refused = self._explained(error)
+            if isinstance(refused, RefusedRequestError) and self._spec.HasField("version_label"):
+                raise CtnetError(
+                    f"the server at {self._address} does not serve {self._asked}"
+                    f" ({refused.reason}): ask for a label of its configuration, or for a version"
+                    " by number"
+                ) from error
+            raise refused from error
         except DecodeError as error:
             raise CtnetError(
-                f"the server at {self._address} did not say which signatures the model"
-                f" {self._model_name!r} has; see whether this is the gRPC port of TF Serving"
+                f"the server at {self._address} did not say which signatures {self._asked}"
+                " has; see whether this is the gRPC port of TF Serving"
             ) from error
-        return frozenset(signatures.signature_def)
+        return dict(signatures.signature_def)
 
     def _explained(self, error: grpc.RpcError) -> CtnetError:
-        code, details = error.code(), _one_line(error.details() or "no reason given")
+        code, details = error.code(), _words_of_server(error.details() or "no reason given")
         match code:
             case grpc.StatusCode.INVALID_ARGUMENT:
                 return RefusedRequestError(self._address, details)
@@ -447,7 +487,7 @@ class Client:
                 )
             case grpc.StatusCode.NOT_FOUND:
                 return CtnetError(
-                    f"the server at {self._address} does not serve model {self._model_name!r}"
+                    f"the server at {self._address} does not serve {self._asked}"
                     f" ({details}): ask for a model that it serves"
                 )
         return CtnetError(
@@ -496,6 +536,11 @@ def _result(
         patient=payload.patient if payload else None,
         series=payload.series if payload else "",
     )
+
+
+def _words_of_server(text: str) -> str:
+    """One line that a terminal can show, whatever a server sends."""
+    return _one_line("".join(one if one.isprintable() else " " for one in text))
 
 
 def _one_line(text: str) -> str:

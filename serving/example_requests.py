@@ -8,12 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from tensorflow.core.example import example_pb2
-from tensorflow_serving.apis import (
-    classification_pb2,
-    input_pb2,
-    model_pb2,
-    regression_pb2,
-)
+from tensorflow_serving.apis import classification_pb2, input_pb2, regression_pb2
 
 from serving.batching import Arrays
 from serving.call_limits import CallLimits
@@ -49,19 +44,19 @@ def _examples(message: input_pb2.Input) -> np.ndarray:
 
 def _answers(
     model: LoadedModel,
-    spec: model_pb2.ModelSpec,
-    message: input_pb2.Input,
+    request: classification_pb2.ClassificationRequest | regression_pb2.RegressionRequest,
     limits: CallLimits,
     *,
     kind: str,
     method: str,
 ) -> Arrays:
     """Outputs of the signature for the examples of a request, each with as many rows."""
-    found = model.signature_def(spec.signature_name).method_name
+    signature_name = request.model_spec.signature_name
+    found = model.signature_def(signature_name).method_name
     if found != method:
         raise invalid(f"Expected {kind} signature method_name to be {method}. Was: {found}")
-    examples = _examples(message)
-    outputs = model.compute(spec.signature_name, {_INPUTS: examples}, limits)
+    examples = _examples(request.input)
+    outputs = model.compute(signature_name, {_INPUTS: examples}, limits)
     for alias, array in outputs.items():
         if array.ndim == 0 or len(array) != len(examples):
             raise invalid(
@@ -79,14 +74,7 @@ def classify(
       RequestError: INVALID_ARGUMENT for no examples, or a signature that does not classify; else as
         `LoadedModel.compute`.
     """
-    outputs = _answers(
-        model,
-        request.model_spec,
-        request.input,
-        limits,
-        kind="classification",
-        method=CLASSIFY_METHOD,
-    )
+    outputs = _answers(model, request, limits, kind="classification", method=CLASSIFY_METHOD)
     columns = {alias: outputs[alias].tolist() for alias in (_CLASSES, _SCORES) if alias in outputs}
     if not columns or any(outputs[alias].ndim != 2 for alias in columns):
         raise invalid("the signature gives no classes or scores of shape [batch, classes]")
@@ -112,14 +100,7 @@ def regress(
       RequestError: INVALID_ARGUMENT for no examples, or a signature that is no regression; else as
         `LoadedModel.compute`.
     """
-    outputs = _answers(
-        model,
-        request.model_spec,
-        request.input,
-        limits,
-        kind="regression",
-        method=REGRESS_METHOD,
-    )
+    outputs = _answers(model, request, limits, kind="regression", method=REGRESS_METHOD)
     values = outputs.get(_OUTPUTS)
     if values is None or values.size != len(values):
         raise invalid("the signature does not give one value in `outputs` for each example")

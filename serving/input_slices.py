@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from transform.reading import (
@@ -44,7 +44,10 @@ class UnusableInput:
 
 
 def find_input_slices(
-    paths: Iterable[Path], pick: SlicePick, found: Callable[[int], None] | None = None
+    paths: Iterable[Path],
+    pick: SlicePick,
+    found: Callable[[int], None] | None = None,
+    leave_out: Collection[Path] = (),
 ) -> Iterator[InputSlice | UnusableInput]:
     """The slices that paths name, in the order of the paths.
 
@@ -57,7 +60,9 @@ def find_input_slices(
       paths: files and folders.
       pick: which slices of a volume or series.
       found: told how many slices a file or folder has, before they come.
+      leave_out: files that are passed over where a folder holds them.
     """
+    passed_over = {identity for file in leave_out if (identity := _identity(file))}
     for path in paths:
         empty = True
         for source in _sources(path):
@@ -71,12 +76,25 @@ def find_input_slices(
             except MachineFaultError as error:
                 yield _unusable(source, str(error), found)
             else:
+                if passed_over and source.is_dir():
+                    slices = [one for one in slices if _identity(one.path) not in passed_over]
+                    if not slices:
+                        continue
                 if found is not None:
                     found(len(slices))
                 yield from (InputSlice(source, one) for one in slices)
             empty = False
         if empty:
             yield _unusable(path, f"{path} holds no file that could be a slice", found)
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Tells a file from every other one by whatever name it is met; None where it is not there."""
+    try:
+        facts = file.stat()
+    except (OSError, ValueError):
+        return None
+    return facts.st_dev, facts.st_ino
 
 
 def _unusable(source: Path, error: str, found: Callable[[int], None] | None) -> UnusableInput:

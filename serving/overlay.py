@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
+import re
+import secrets
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from serving.slice_result import ExplainedSlice, Prediction, SliceResult
 from transform.errors import ConfigError
+from transform.reading import UnusableSliceError
+from transform.reading.slice_file import read_head
+from transform.whole_file import UNFINISHED
 
 LUNG_WINDOW = (-1350.0, 150.0)
 """HU of black and white: the lung window of width 1500 around -600."""
@@ -25,6 +31,12 @@ _OPACITY = 0.6
 
 _SLICE_KEY = "ctnet slice"
 _IDENTITY_DIGITS = 20
+# The key and the identity are the first text chunk (PNG 11.3.4.3), right behind the header's.
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SLICE_CHUNK = re.compile(b"tEXt" + _SLICE_KEY.encode() + b"\0([0-9a-f]{%d})" % _IDENTITY_DIGITS)
+_HEAD_BYTES = 256
+# The number of a later slice of one name; see `OverlayFolder`.
+_NUMBERED = re.compile(r"(.+)-([2-9]|[1-9][0-9]+)", re.DOTALL)
 # File systems allow 255 bytes; the numbers and the ending need some.
 _LONGEST_STEM_BYTES = 220
 
@@ -141,14 +153,29 @@ def _stem(result: SliceResult) -> str:
     return name if result.number is None else f"{name}-{result.number:04d}"
 
 
-def _is_of(file: Path, identity: str) -> bool:
-    """Whether a file is the overlay of that slice."""
+def _identity_in(head: bytes) -> str | None:
+    """Which slice an overlay that begins with these bytes shows; None for every other file."""
+    found = _SLICE_CHUNK.search(head[:_HEAD_BYTES]) if head.startswith(_PNG_SIGNATURE) else None
+    return found[1].decode() if found else None
+
+
+def is_overlay(head: bytes) -> bool:
+    """Whether a file that begins with these (at least 256) bytes is an overlay, and no slice."""
+    return _identity_in(head) is not None
+
+
+def _identity_of(file: Path) -> str | None:
     try:
-        with Image.open(file, formats=("PNG",)) as picture:
-            return picture.info.get(_SLICE_KEY) == identity
+        return _identity_in(read_head(file))
     # Whatever else stands there is not ours.
-    except Exception:
-        return False
+    except UnusableSliceError:
+        return None
+
+
+def _names_of(stem: str) -> list[str]:
+    """The stems that a file of this stem may have been written for."""
+    numbered = _NUMBERED.fullmatch(stem)
+    return [stem, numbered[1]] if numbered else [stem]
 
 
 class OverlayFolder:
@@ -165,6 +192,9 @@ class OverlayFolder:
           ConfigError: it cannot be made.
         """
         self._folder = folder
+        # By identity and stem, because a slice has another stem where its folder was asked about.
+        self._written: dict[tuple[str, str], Path] | None = None
+        self._next_number: dict[str, int] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -205,15 +235,51 @@ class OverlayFolder:
             ) from error
 
     def _place(self, stem: str, identity: str, content: bytes) -> Path:
-        number = 1
+        # Written beside and renamed: a full disk or a killed process leaves no part of a picture.
+        unfinished = self._folder / f".{secrets.token_hex(8)}{UNFINISHED}"
+        try:
+            with unfinished.open("xb") as new:
+                new.write(content)
+            own = self._own(stem, identity)
+            file = own or self._claim(stem)
+            try:
+                unfinished.replace(file)
+            except OSError:
+                if own is None:
+                    file.unlink()
+                raise
+        except BaseException:
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
+            raise
+        self._overlays()[identity, stem] = file
+        return file
+
+    def _own(self, stem: str, identity: str) -> Path | None:
+        """The overlay that a slice has already."""
+        file = self._overlays().get((identity, stem))
+        return file if file is not None and _identity_of(file) == identity else None
+
+    def _overlays(self) -> dict[tuple[str, str], Path]:
+        """Every overlay of the folder; it is looked through once, and not for each slice."""
+        if self._written is None:
+            self._written = {}
+            for file in sorted(self._folder.glob("*.png")):
+                identity = _identity_of(file)
+                if identity is not None:
+                    for stem in _names_of(file.stem):
+                        self._written[identity, stem] = file
+        return self._written
+
+    def _claim(self, stem: str) -> Path:
+        """An empty new file of a name that nobody has, others who write there included."""
+        number = self._next_number.get(stem, 1)
         while True:
             file = self._folder / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")
-            try:
-                with file.open("xb") as new:
-                    new.write(content)
-                return file
-            except FileExistsError:
-                if _is_of(file, identity):
-                    file.write_bytes(content)
-                    return file
             number += 1
+            try:
+                file.open("xb").close()
+            except FileExistsError:
+                continue
+            self._next_number[stem] = number
+            return file

@@ -22,6 +22,8 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 # CAUSE\n\t [[{{node NAME}}]] [Op:NAME]", with the trace and an empty line in a process that has it.
 _BEFORE_CAUSE = re.compile(r"<stack traces unavailable>\n|\n\n")
 _NODE_NOTE = re.compile(r"\{\{.*?\}\}")
+# A check that the graph itself makes.
+_ASSERTION = re.compile(r"assertion failed: \[(.*)\]", re.DOTALL)
 _ECHOED_VALUE = re.compile(r", value: '.*", re.DOTALL)
 
 
@@ -52,7 +54,9 @@ def _cause(text: str) -> str:
     # A parser repeats the bytes it could not parse, which may be megabytes of somebody's scan.
     without_value = _ECHOED_VALUE.sub("", text)
     cause = _BEFORE_CAUSE.split(without_value.split("\n\t [[", 1)[0])[-1]
-    return _NODE_NOTE.sub("", cause).strip()
+    cause = _NODE_NOTE.sub("", cause).strip()
+    failed = _ASSERTION.fullmatch(cause)
+    return failed[1] if failed else cause
 
 
 @contextlib.contextmanager

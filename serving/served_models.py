@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
+import weakref
 from collections.abc import Iterator
 
 import grpc
@@ -38,7 +39,7 @@ class ServedModels:
         self.states = VersionStates()
         self._lock = threading.Lock()
         self._current: _InService | None = None
-        self._unloaded = 0
+        self._ended: list[weakref.ref[LoadedModel]] = []
 
     @property
     def version(self) -> int | None:
@@ -46,10 +47,11 @@ class ServedModels:
         current = self._current
         return None if current is None else current.model.version
 
-    @property
-    def unloaded(self) -> int:
-        """How many versions have been replaced and answer no call any more."""
-        return self._unloaded
+    def take_ended(self) -> list[weakref.ref[LoadedModel]]:
+        """Versions that were replaced and answer no call any more, each once."""
+        with self._lock:
+            ended, self._ended = self._ended, []
+        return ended
 
     def swap(self, model: LoadedModel) -> None:
         """Answer calls with this version from now on."""
@@ -129,4 +131,5 @@ class ServedModels:
         # After a rollback and back again, the same number may be in service anew.
         if old.model.version != self.version:
             self.states.set(old.model.version, State.END)
-        self._unloaded += 1
+        with self._lock:
+            self._ended.append(weakref.ref(old.model))

@@ -23,6 +23,7 @@ from serving.loaded_model import LoadedModel
 from serving.message_size import MAX_MESSAGE_BYTES, size_options
 from serving.model_service import ModelService
 from serving.model_versions import ModelVersion
+from serving.pending_bytes import PendingBytes
 from serving.prediction_service import PredictionService
 from serving.rest_api import RestApi
 from serving.rest_server import RestServer
@@ -30,6 +31,7 @@ from serving.served_models import ServedModels
 from serving.server_metrics import ServerMetrics
 from serving.server_options import (
     GRACE,
+    MAX_PENDING_BYTES,
     POLL_SECONDS,
     PORT,
     REST_TIMEOUT_SECONDS,
@@ -43,6 +45,9 @@ from transform.prediction import MODEL_NAME
 
 # Threads beyond those of calls that wait: for statuses, health, and refusing what is too much.
 _SPARE_THREADS = 8
+
+# A process that ends while a thread of it is inside TensorFlow may end with a crash.
+_LAST_BATCH_SECONDS = 5.0
 
 
 class EmbeddedServer:
@@ -62,6 +67,7 @@ class EmbeddedServer:
         port: int = PORT,
         rest_port: int | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
         batching: BatchingOptions | None = None,
         tls: ServerTls | None = None,
         poll_seconds: float = POLL_SECONDS,
@@ -79,18 +85,21 @@ class EmbeddedServer:
           rest_port: the port of the REST API and the metrics, 0 for any free one; None for neither.
           max_message_bytes: the largest gRPC request and response and the largest REST request, in
             bytes.
+          max_pending_bytes: the most bytes of all requests that wait or are computed, gRPC and REST
+            together; a request that is alone may have more.
           batching: how calls of several clients are computed together; None for the defaults.
           tls: certificate and key for both ports; None for plain text.
           poll_seconds: between two looks for a newer version.
           pinned_version: the only version to serve; None for the newest.
           wait: start without a version and wait for a first one.
-          rest_timeout_seconds: how long a REST request may take.
+          rest_timeout_seconds: how long a REST request may take to arrive, and then to be answered.
         """
         self._model_dir = model_dir
         self._model_name = model_name
         self._host = host
         self._ports = (port, rest_port)
         self._max_message_bytes = max_message_bytes
+        self._max_pending_bytes = max_pending_bytes
         self._batching = batching or BatchingOptions()
         self._tls = tls
         self._poll_seconds = poll_seconds
@@ -142,7 +151,7 @@ class EmbeddedServer:
         port, rest_port = self._ports
         where = listen_address(self._host, port)
         rest_where = None if rest_port is None else listen_address(self._host, rest_port)
-        running = _Running(self._model_name, self._batching)
+        running = _Running(self._model_name, self._batching, self._max_pending_bytes)
         try:
             running.port = running.listen_grpc(where, self._tls, self._max_message_bytes)
             if rest_where is not None:
@@ -150,6 +159,8 @@ class EmbeddedServer:
                     rest_where,
                     RestApi(running.models, running.metrics, self._rest_timeout_seconds).answer,
                     max_body_bytes=self._max_message_bytes,
+                    request_seconds=self._rest_timeout_seconds,
+                    pending=running.pending,
                     tls=None if self._tls is None else self._tls.context,
                 )
             running.watcher = VersionWatcher(
@@ -211,12 +222,13 @@ class EmbeddedServer:
 class _Running:
     """What a server has between start and stop."""
 
-    def __init__(self, model_name: str, batching: BatchingOptions):
+    def __init__(self, model_name: str, batching: BatchingOptions, max_pending_bytes: int):
         self.models = ServedModels(model_name)
         self.metrics = ServerMetrics(
             model_name, lambda: self.batcher.queued, lambda: self.models.version
         )
         self.batcher = Batcher(batching, self.metrics.observe_batch)
+        self.pending = PendingBytes(max_pending_bytes)
         self._threads = batching.most_calls + _SPARE_THREADS
         self.grpc: grpc.Server
         self.port = 0
@@ -233,10 +245,14 @@ class _Running:
         self.grpc = grpc.server(
             futures.ThreadPoolExecutor(self._threads, thread_name_prefix="serving"),
             interceptors=[UndecodableRequestsInterceptor()],
+            # gRPC refuses those beyond, health checks like the others. Those that wait fill no more
+            # than the threads, so that a health check is refused only where as many again stand in
+            # line for the spare threads, which answer each at once.
+            maximum_concurrent_rpcs=2 * self._threads,
             options=[*size_options(max_message_bytes), ("grpc.so_reuseport", 0)],
         )
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(self.models, self.metrics), self.grpc
+            PredictionService(self.models, self.metrics, self.pending), self.grpc
         )
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
             ModelService(self.models, self.metrics), self.grpc
@@ -277,6 +293,7 @@ class _Running:
         if self.rest is not None:
             self.rest.stop(grace)
         grpc_stopped.wait()
+        left = max(until - time.monotonic(), 0.0)
         if self.watcher is not None:
-            self.watcher.stop(max(until - time.monotonic(), 0.0))
-        self.batcher.close()
+            self.watcher.stop(left)
+        self.batcher.close(max(left, _LAST_BATCH_SECONDS))

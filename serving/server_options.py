@@ -18,6 +18,9 @@ REST_PORT = 8501
 REST_TIMEOUT_SECONDS = 30.0
 """What TF Serving allows a REST request by default."""
 
+MAX_PENDING_BYTES = 1024 * 1024 * 1024
+"""Bytes of the requests that may wait or be computed at once: 16 of the largest."""
+
 POLL_SECONDS = 1.0
 """Between two looks at the model's folder."""
 
@@ -37,16 +40,19 @@ class BatchingOptions:
       delay_seconds: how long the oldest call waits for others to join it; 0 joins what waits
         already, which costs a lone client nothing.
       max_queued: the most calls that wait; those beyond are refused with RESOURCE_EXHAUSTED.
+      max_request_rows: the most rows of one call; a larger one is refused with INVALID_ARGUMENT, as
+        TF Serving refuses one that is larger than its largest input batch.
       threads: how many batches are computed at once; two, so that one decodes while one computes.
     """
 
     max_batch_size: int = 16
     delay_seconds: float = 0.0
     max_queued: int = 128
+    max_request_rows: int = 4096
     threads: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("max_batch_size", "max_queued", "threads"):
+        for name in ("max_batch_size", "max_queued", "max_request_rows", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"batching: {name} is {getattr(self, name)}: give 1 or more")
         if not 0.0 <= self.delay_seconds <= _LONGEST_DELAY:

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from serving.input_slices import InputSlice
-from serving.overlay import grey_picture, in_lung_window
+from serving.overlay import grey_picture, in_lung_window, is_overlay
 from serving.patient import Patient, patient_of
 from transform.ct_example import SliceFacts, make_example
 from transform.prediction import PREDICT_IMAGE, SERVING_DEFAULT
@@ -82,7 +82,8 @@ class PayloadReader:
         CT example with true HU for `serving_default`.
 
         Raises:
-          UnusableSliceError: it cannot be read, or is too large to be sent.
+          UnusableSliceError: it cannot be read, is too large to be sent, or is an overlay of
+            `serving.overlay` and no slice.
           MachineFaultError: this machine cannot decode it.
         """
         found = input_slice.found
@@ -101,6 +102,12 @@ class PayloadReader:
     def _picture(self, input_slice: InputSlice) -> SlicePayload:
         path = input_slice.found.path
         value = _read_bytes(path, self._max_bytes)
+        if is_overlay(value):
+            raise UnusableSliceError(
+                Reason.UNKNOWN_FORMAT,
+                f"{path} is an overlay that an earlier explanation left, and no slice; keep "
+                "overlays out of the folders to predict",
+            )
         grey = None
         if self._with_grey:
             decoded = decode_grey(path)

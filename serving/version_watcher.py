@@ -6,10 +6,12 @@ import dataclasses
 import gc
 import logging
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
-from serving.loaded_model import LoadedModel
+from serving.loaded_model import LoadedModel, unloadable
 from serving.model_versions import (
     SAVED_MODEL_FILE,
     ModelVersion,
@@ -25,22 +27,38 @@ from transform.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 
+# The first pause before the same files are tried again, and the one that it grows to by doubling.
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 600.0
+
 
 @dataclasses.dataclass
 class _Failure:
-    """A version that could not be loaded: with which content, and the content last seen."""
+    """A version that could not be loaded, without the error, whose frames would hold the model.
 
-    error: ConfigError
+    Attributes:
+      text: what went wrong.
+      mark: the content that was tried.
+      seen: the content last seen.
+      pause: how long the same content is not tried again, in seconds.
+      again_at: when it is, by the watcher's clock.
+    """
+
+    text: str
     mark: str
     seen: str
+    pause: float
+    again_at: float
 
 
 class VersionWatcher:
     """Keeps the newest whole version of a folder in service, as TF Serving's Latest policy does.
 
-    A version that cannot be loaded is named once in the log while the one in service goes on, and
-    is tried again when its files have changed and rest. Where the version in service vanished, the
-    newest of the others takes over; where all vanished, it goes on.
+    A version that cannot be loaded is named in the log, once for each reason, while the one in
+    service goes on. It is tried again when its files have changed and rest, and with the same files
+    (memory may have been short, or a network away) after a second, two, four, and so on up to ten
+    minutes. Where the version in service vanished, the newest of the others takes over; where all
+    vanished, it goes on.
     """
 
     def __init__(
@@ -51,15 +69,17 @@ class VersionWatcher:
         *,
         pinned: int | None = None,
         poll_seconds: float = POLL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ):
         """Say what to watch; nothing is read yet.
 
         Args:
           model_dir: the folder of the numbered versions.
           served: gets the versions.
-          load: makes a version ready to answer; raises ConfigError where it cannot be.
+          load: makes a version ready to answer; raises where it cannot be.
           pinned: the only version to serve; None for the newest.
           poll_seconds: between two looks at the folder.
+          clock: seconds that never go back.
         """
         self._model_dir = model_dir
         self._served = served
@@ -67,8 +87,10 @@ class VersionWatcher:
         self._pinned = pinned
         self._poll_seconds = poll_seconds
         self._failures: dict[int, _Failure] = {}
-        self._noted: dict[str, str] = {}
-        self._collected = 0
+        self._noted: dict[str, set[str]] = {}
+        self._clock = clock
+        self._leaving: list[weakref.ref[LoadedModel]] = []
+        self._left_parts = False
         self._first = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -83,13 +105,8 @@ class VersionWatcher:
         self.poll()
         if self._served.version is None:
             failure = self._failures.get(newest.number)
-            raise (
-                failure.error
-                if failure
-                else ConfigError(
-                    f"the model version {newest.folder} vanished while it was loaded: push it again"
-                )
-            )
+            vanished = f"the model version {newest.folder} vanished while it was loaded"
+            raise ConfigError(failure.text if failure else f"{vanished}: push it again")
 
     def start(self) -> None:
         """Look at the folder again and again from now on, in a thread."""
@@ -133,14 +150,22 @@ class VersionWatcher:
             try:
                 self.poll()
                 self._collect()
-            except Exception:
-                _log.exception("cannot look at %s", self._model_dir)
+                self._noted.pop("watch", None)
+            except Exception as error:
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                self._note("watch", f"cannot look at {self._model_dir} ({reason})", trace=True)
             self._stop.wait(self._poll_seconds)
 
     def _collect(self) -> None:
-        """Free the memory of versions that ended: a loaded graph refers to itself."""
-        if self._served.unloaded != self._collected:
-            self._collected = self._served.unloaded
+        """Free the memory of versions that ended or failed: a loaded graph refers to itself.
+
+        One that ended may still be in use, by a batch whose callers have gone. It is looked for
+        again until it has been gone for a whole turn.
+        """
+        self._leaving += self._served.take_ended()
+        if self._leaving or self._left_parts:
+            self._left_parts = False
+            self._leaving = [ended for ended in self._leaving if ended() is not None]
             gc.collect()
 
     def _candidates(self) -> list[ModelVersion]:
@@ -155,7 +180,7 @@ class VersionWatcher:
             for version in whole_versions(self._model_dir)
             if self._pinned in (None, version.number)
         ]
-        present = {str(version.number) for version in [*unfinished, *whole]}
+        present = {"watch", *(str(version.number) for version in [*unfinished, *whole])}
         if not whole:
             present.add("folder")
         self._noted = {key: text for key, text in self._noted.items() if key in present}
@@ -176,15 +201,16 @@ class VersionWatcher:
         failure = self._failures.get(version.number)
         if failure is not None:
             resting, failure.seen = mark == failure.seen, mark
-            if mark == failure.mark or not resting:
+            changed = mark != failure.mark
+            if not (resting if changed else self._clock() >= failure.again_at):
                 return False
         self._served.states.set(version.number, State.LOADING)
         try:
             model = self._load(version)
-        except ConfigError as error:
-            self._served.states.set(version.number, State.END, str(error))
-            self._failures[version.number] = _Failure(error, mark, mark)
-            self._note(str(version.number), f"{error}; {self._in_service()}")
+        # Whatever it is, the server goes on, and says so in one line.
+        except Exception as error:
+            reason = error if isinstance(error, ConfigError) else unloadable(version, error)
+            self._fail(version, mark, str(reason), unexpected=reason is not error)
             return False
         replaced = self._served.version
         self._failures.pop(version.number, None)
@@ -195,12 +221,23 @@ class VersionWatcher:
         self._first.set()
         return True
 
+    def _fail(self, version: ModelVersion, mark: str, text: str, *, unexpected: bool) -> None:
+        before = self._failures.get(version.number)
+        pause = _FIRST_PAUSE_SECONDS
+        if before is not None and before.mark == mark:
+            pause = min(2.0 * before.pause, _LONGEST_PAUSE_SECONDS)
+        self._failures[version.number] = _Failure(text, mark, mark, pause, self._clock() + pause)
+        self._left_parts = True
+        self._served.states.set(version.number, State.END, text)
+        self._note(str(version.number), f"{text}; {self._in_service()}", trace=unexpected)
+
     def _in_service(self) -> str:
         version = self._served.version
         return "no version is served yet" if version is None else f"version {version} goes on"
 
-    def _note(self, about: str, text: str) -> None:
-        """Log one line, once for as long as it stays true."""
-        if self._noted.get(about) != text:
-            self._noted[about] = text
-            _log.warning("%s", text)
+    def _note(self, about: str, text: str, *, trace: bool = False) -> None:
+        """Log a line once for as long as it stays true, with a trace of the error being handled."""
+        noted = self._noted.setdefault(about, set())
+        if text not in noted:
+            noted.add(text)
+            _log.warning("%s", text, exc_info=trace)

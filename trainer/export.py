@@ -14,6 +14,7 @@ from trainer.inference_graph import inference_function
 from trainer.model import Network
 from trainer.warmup_requests import write_warmup_requests
 from transform import ct_example, prediction, preprocessing
+from transform.hounsfield import SLICES_AT_ONCE
 from transform.picture_graph import stored_picture
 from transform.whole_file import UNFINISHED, explaining_failures
 
@@ -96,6 +97,7 @@ class ServedModel(tf.Module):
         encoded, white = tf.map_fn(
             stored_picture,
             image_bytes,
+            parallel_iterations=SLICES_AT_ONCE,
             fn_output_signature=(tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.float32)),
         )
         low, high = self._window

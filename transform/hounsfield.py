@@ -2,6 +2,12 @@
 
 import tensorflow as tf
 
+from transform.pixel_limit import limited_png
+
+# More at once only take more memory where few cores decode: each of the largest slices needs 100
+# MiB, and each of the largest pictures half a gigabyte.
+SLICES_AT_ONCE = 2
+
 
 def decode_stored(encoded: tf.Tensor) -> tf.Tensor:
     """Decode the 16-bit PNG of a CT example.
@@ -10,9 +16,12 @@ def decode_stored(encoded: tf.Tensor) -> tf.Tensor:
       encoded: string [], `image/encoded`.
 
     Returns:
-      float32 [height, width, 1], stored values (all of 0..65535 are exact in float32).
+      float32 [height, width, 1], stored values (all of 0..65535 are exact in float32). Running it
+      raises InvalidArgumentError for what is no PNG, and before decoding for more than `MAX_PIXELS`
+      pixels.
     """
-    return tf.cast(tf.io.decode_png(encoded, channels=1, dtype=tf.uint16), tf.float32)
+    limited = limited_png(encoded)
+    return tf.cast(tf.io.decode_png(limited, channels=1, dtype=tf.uint16), tf.float32)
 
 
 def to_hounsfield(stored: tf.Tensor, slope: tf.Tensor, intercept: tf.Tensor) -> tf.Tensor:
@@ -84,5 +93,6 @@ def scaled_slices(
     return tf.map_fn(
         one_slice,
         (encoded, slope, intercept),
+        parallel_iterations=SLICES_AT_ONCE,
         fn_output_signature=tf.TensorSpec([size, size, 1], tf.float32),
     )

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from transform.pixel_limit import limited_jpeg, limited_png
+
 # ITU-R BT.601 luma in 16-bit fixed point, with the coefficients that Pillow uses, so that a
 # picture served as bytes and the same picture ingested from disk give the same grey levels.
 _RED, _GREEN, _BLUE, _HALF, _ONE = 19595, 38470, 7471, 0x8000, 0x10000
@@ -20,6 +22,8 @@ def decode_picture(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
     Returns:
       uint16 [height, width, 1], grey levels, and float32 [], the level of white (255 or 65535).
+      Running it raises InvalidArgumentError for what is neither or cannot be decoded, and before
+      decoding for more than `MAX_PIXELS` pixels.
     """
 
     def luma(rgb: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -30,23 +34,26 @@ def decode_picture(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     def jpeg() -> tuple[tf.Tensor, tf.Tensor]:
         # TensorFlow's default transform is the fast one, which differs from Pillow's by up to 18
         # grey levels on COVID-CT.
-        return luma(tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"))
+        limited = limited_jpeg(encoded)
+        return luma(tf.io.decode_jpeg(limited, channels=3, dct_method="INTEGER_ACCURATE"))
 
     def png() -> tuple[tf.Tensor, tf.Tensor]:
-        return luma(tf.io.decode_png(encoded, channels=3))
+        limited = limited_png(encoded, "a PNG or JPEG")
 
-    def png_16_bit_grey() -> tuple[tf.Tensor, tf.Tensor]:
-        grey = tf.io.decode_png(encoded, channels=1, dtype=tf.uint16)
-        return grey, tf.constant(_WHITE_16_BIT)
+        def sixteen_bit_grey() -> tuple[tf.Tensor, tf.Tensor]:
+            grey = tf.io.decode_png(limited, channels=1, dtype=tf.uint16)
+            return grey, tf.constant(_WHITE_16_BIT)
 
-    # Padded, so that a picture too short to have a header fails in its decoder and not here.
-    padded = tf.strings.join([encoded, tf.constant(b"\xff" * (_BIT_DEPTH_AT + 2))])
-    depth_and_type = tf.strings.substr(padded, _BIT_DEPTH_AT, 2)
-    return tf.cond(
-        tf.io.is_jpeg(encoded),
-        jpeg,
-        lambda: tf.cond(tf.equal(depth_and_type, _SIXTEEN_BIT + _GREY), png_16_bit_grey, png),
-    )
+        # Padded, so that a picture too short to have a header fails in its decoder and not here.
+        padded = tf.strings.join([limited, tf.constant(b"\xff" * (_BIT_DEPTH_AT + 2))])
+        depth_and_type = tf.strings.substr(padded, _BIT_DEPTH_AT, 2)
+        return tf.cond(
+            tf.equal(depth_and_type, _SIXTEEN_BIT + _GREY),
+            sixteen_bit_grey,
+            lambda: luma(tf.io.decode_png(limited, channels=3)),
+        )
+
+    return tf.cond(tf.io.is_jpeg(encoded), jpeg, png)
 
 
 def stored_picture(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -28,6 +28,9 @@ class ReportGenSpec(types.ComponentSpec):
         "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "infra_blessing": component_spec.ChannelParameter(
+            type=standard_artifacts.InfraBlessing, optional=True
+        ),
         "pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel),
     }
     OUTPUTS = {  # noqa: RUF012
@@ -58,6 +61,7 @@ class ReportGen(base_component.BaseComponent):
         config: dict[str, Any],
         leaks: list[str],
         code_version: str,
+        infra_blessing: types.BaseChannel | None = None,
     ):
         """Describe one report.
 
@@ -72,6 +76,7 @@ class ReportGen(base_component.BaseComponent):
           config: the run's, JSON values only.
           leaks: sentences about how test data may have leaked into training.
           code_version: changes when the report's code does, so that the cache misses.
+          infra_blessing: of ServingValidator, where the model was tried in a server.
         """
         settings = {
             "name": name,
@@ -85,6 +90,7 @@ class ReportGen(base_component.BaseComponent):
                 model_run=model_run,
                 evaluation=evaluation,
                 blessing=blessing,
+                infra_blessing=infra_blessing,
                 pushed_model=pushed_model,
                 # The order of the keys is the order in which the report shows them.
                 settings=json.dumps(settings),

@@ -13,6 +13,7 @@ import numpy as np
 
 from components.ct_example_gen.outcome import IngestOutcome, read_outcome
 from components.ct_example_gen.quarantine import QuarantinedSlice, read_quarantine
+from components.serving_validator import outcome as serving_outcome
 from components.slice_evaluator.gate import Bounds, GateResult, read_gate
 from components.slice_evaluator.predictions import SlicePrediction, read_predictions
 from transform.training_record import PICTURES, TrainingRecord, read_record
@@ -89,6 +90,7 @@ class ReportContent:
       gate: figures on the test split, and the bounds.
       predictions: what the model said of the test split.
       blessed: whether the evaluation let the model pass.
+      serving: what came of asking it in a server; None where it was not tried.
       pushed: whether it is served now.
       version: as which version; None where it was not pushed.
       destination: where to; None where it was not pushed.
@@ -106,6 +108,7 @@ class ReportContent:
     gate: GateResult
     predictions: Predictions
     blessed: bool
+    serving: serving_outcome.ServingOutcome | None
     pushed: bool
     version: str | None
     destination: str | None
@@ -135,6 +138,7 @@ def gather(
     quarantine: Path,
     training: Path,
     evaluation: Path,
+    serving: Path | None,
     bounds: Bounds,
     name: str,
     created: str,
@@ -151,6 +155,7 @@ def gather(
       quarantine: of CTExampleGen's `quarantine`.
       training: of the Trainer's `model_run`.
       evaluation: of SliceEvaluator's `evaluation`.
+      serving: of ServingValidator's `blessing`; None where the model was not tried in a server.
       bounds: the gate's, as the evaluation had them.
       name: see `ReportContent`, as for the others.
       created: ISO 8601.
@@ -178,6 +183,7 @@ def gather(
         gate=read_gate(evaluation, bounds),
         predictions=in_columns(read_predictions(evaluation)),
         blessed=blessed,
+        serving=serving_outcome.read_outcome(serving) if serving else None,
         pushed=pushed,
         version=version,
         destination=destination,

@@ -42,12 +42,15 @@ class Executor(base_executor.BaseExecutor):
         settings = json.loads(exec_properties["settings"])
         evaluation = artifact_utils.get_single_instance(input_dict["evaluation"])
         blessing = artifact_utils.get_single_instance(input_dict["blessing"])
+        # Runs of an older release reported without it.
+        tried = input_dict.get("infra_blessing")
         # Names as in tfx.components.pusher.executor, where they are private.
         pushed = artifact_utils.get_single_instance(input_dict["pushed_model"])
         content = gather(
             quarantine=Path(artifact_utils.get_single_uri(input_dict["quarantine"])),
             training=Path(artifact_utils.get_single_uri(input_dict["model_run"])),
             evaluation=Path(evaluation.uri),
+            serving=Path(artifact_utils.get_single_uri(tried)) if tried else None,
             bounds=Bounds(**settings["bounds"]),
             name=settings["name"],
             created=_created(evaluation),

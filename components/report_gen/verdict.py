@@ -35,10 +35,18 @@ def reach_verdict(content: ReportContent) -> Verdict:
     if content.pushed:
         version = f" as version {content.version}" if content.version else ""
         return Verdict(True, f"Pushed{version}", failed or ["Every bound of the gate holds."])
+    refused = content.serving.reason if content.serving else None
     if content.blessed:
-        why = "The gate let the model pass, but it was not pushed; the run's log says why."
+        why = (
+            f"The gate let the model pass, but the trial in a server did not: {refused}."
+            if refused
+            else "The gate let the model pass, but it was not pushed; the run's log says why."
+        )
     elif failed:
         why = "A model that was served before is still served."
     else:
         why = "The evaluation withheld its blessing, although every bound of the gate holds."
+    # Whoever mends the figures should know of what comes next.
+    if refused and not content.blessed:
+        failed.append(f"The trial in a server failed, too: {refused}.")
     return Verdict(False, "Not pushed", [*failed, why])

@@ -14,7 +14,9 @@ from tfx.utils import io_utils
 
 from transform.errors import CtnetError
 
-_START_SECONDS = 300
+START_SECONDS = 300.0
+"""That a candidate may take to load and to answer its own warm-up requests."""
+
 _STOP_SECONDS = 30
 _ENDING_SECONDS = 5
 
@@ -26,13 +28,17 @@ class UnservableModelError(CtnetError):
 def _last_line(errors: IO[str], served: str, model_path: str) -> str:
     """The server's last words, about the model as the run knows it."""
     errors.seek(0)
-    line = (errors.read().strip().splitlines() or ["no message"])[-1]
+    line = (errors.read().strip().splitlines() or ["its log is empty"])[-1]
     return line.removeprefix("error: ").replace(served, model_path)
 
 
 @contextlib.contextmanager
-def candidate_server(model_path: str) -> Iterator[str]:
+def candidate_server(model_path: str, start_seconds: float = START_SECONDS) -> Iterator[str]:
     """Serve a SavedModel, as `ctnet serve` would; what is asked within the context ends with it.
+
+    Args:
+      model_path: the SavedModel.
+      start_seconds: that it may take until the server answers.
 
     Yields:
       The server's address.
@@ -52,13 +58,24 @@ def candidate_server(model_path: str) -> Iterator[str]:
             stderr=errors,
             text=True,
         )
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            process.kill()
+
         # A server that hangs while it loads ends the wait for its line by being ended.
-        limit = threading.Timer(_START_SECONDS, process.kill)
+        limit = threading.Timer(start_seconds, give_up)
         limit.start()
         try:
             assert process.stdout is not None
             ready = process.stdout.readline()
             limit.cancel()
+            if late.is_set():
+                raise UnservableModelError(
+                    f"the server did not begin to answer within {start_seconds:g} s; the last line "
+                    f"of its log: {_last_line(errors, served, model_path)}"
+                )
             if not ready:
                 raise UnservableModelError(
                     f"the server did not start: {_last_line(errors, served, model_path)}"

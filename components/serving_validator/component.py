@@ -15,6 +15,8 @@ class ServingValidatorSpec(types.ComponentSpec):
     PARAMETERS = {  # noqa: RUF012 TFX reads these
         "questions": component_spec.ExecutionParameter(type=int),
         "max_latency_ms": component_spec.ExecutionParameter(type=float),
+        "window_black": component_spec.ExecutionParameter(type=float),
+        "window_white": component_spec.ExecutionParameter(type=float),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {  # noqa: RUF012
@@ -44,6 +46,7 @@ class ServingValidator(base_component.BaseComponent):
         examples: types.BaseChannel,
         evaluation: types.BaseChannel,
         max_latency_ms: float,
+        window: tuple[float, float],
         code_version: str,
         questions: int = 16,
     ):
@@ -54,15 +57,19 @@ class ServingValidator(base_component.BaseComponent):
           examples: raw CT examples; slices of the test split are asked about.
           evaluation: of SliceEvaluator, whose predictions the answers must equal.
           max_latency_ms: the longest that a request of one slice may take, at the median.
+          window: HU of black and white in pictures, as the export has it.
           code_version: changes when the server's or validator's code does.
           questions: how many slices.
         """
+        black, white = window
         super().__init__(
             spec=ServingValidatorSpec(
                 model=model,
                 examples=examples,
                 questions=questions,
                 max_latency_ms=max_latency_ms,
+                window_black=black,
+                window_white=white,
                 evaluation=evaluation,
                 code_version=code_version,
                 blessing=types.Channel(type=standard_artifacts.InfraBlessing),

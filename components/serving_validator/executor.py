@@ -17,6 +17,8 @@ from components.serving_validator.candidate_server import UnservableModelError, 
 from components.serving_validator.outcome import ServingOutcome
 from components.serving_validator.questions import (
     ANSWER_SECONDS,
+    FEW,
+    check_other_signatures,
     compare,
     image_id,
     median_milliseconds,
@@ -42,6 +44,7 @@ def validate(
     examples: list[tf.train.Example],
     evaluated: dict[str, float],
     max_latency_ms: float,
+    window: tuple[float, float],
 ) -> ServingOutcome:
     """Serve a model in another process, ask, compare and time.
 
@@ -50,6 +53,7 @@ def validate(
       examples: CT examples that the evaluation has answers to.
       evaluated: those answers, probability by the slice's id.
       max_latency_ms: the longest that a request of one slice may take, at the median.
+      window: HU of black and white in pictures.
     """
     outcome = ServingOutcome(None, len(examples))
     try:
@@ -60,14 +64,17 @@ def validate(
             Client(address, timeout=ANSWER_SECONDS, retries=0) as client,
         ):
             warmed = send_warm_up_requests(address, model_path)
-            largest = compare(examples, client.predict_examples(examples), evaluated)
+            answers = client.predict_examples(examples)
+            largest = compare(examples, answers, evaluated)
+            outcome = dataclasses.replace(outcome, largest_difference=largest)
+            check_other_signatures(client, examples[:FEW], answers[:FEW], window)
             median = median_milliseconds(client, examples)
         logging.info(
             "the server answered %d warm-up requests and %d slices; a slice takes %.0f ms, and no "
             "probability is further than %.2g from the evaluation's",
             *(warmed, len(examples), median, largest),
         )
-        outcome = dataclasses.replace(outcome, largest_difference=largest, median_ms=median)
+        outcome = dataclasses.replace(outcome, median_ms=median)
         if median > max_latency_ms:
             raise UnservableModelError(
                 f"a slice takes {median:.0f} ms, more than serving.max_latency_ms "
@@ -104,6 +111,7 @@ class Executor(base_executor.BaseExecutor):
             examples,
             evaluated,
             exec_properties["max_latency_ms"],
+            (exec_properties["window_black"], exec_properties["window_white"]),
         )
         blessed = outcome.reason is None
         if not blessed:

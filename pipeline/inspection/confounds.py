@@ -20,7 +20,7 @@ from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
 from pipeline.inspection.sample import Sample
-from pipeline.inspection.wording import printable
+from pipeline.printable import printable
 
 TOGETHER = "together"
 # A source often says the label outright, and hides what the other features say.

@@ -25,10 +25,10 @@ from pipeline.inspection.wording import (
     count,
     folder_of_all,
     listed,
-    printable,
     share,
     short_patient,
 )
+from pipeline.printable import printable
 from transform.reading.unusable import Reason
 
 INDEX = "index.html"

@@ -1,10 +1,12 @@
-"""How an inspection names classes, counts things and writes names that others chose."""
+"""How an inspection names classes and counts things."""
 
 from __future__ import annotations
 
 import itertools
 import re
 from collections.abc import Iterable, Sequence
+
+from pipeline.printable import printable
 
 POSITIVE = "positive"
 NEGATIVE = "negative"
@@ -20,16 +22,6 @@ def class_of(label: int | None) -> str:
     if label is None:
         return UNLABELLED
     return POSITIVE if label else NEGATIVE
-
-
-def printable(text: str) -> str:
-    r"""A name on one line, with everything that is not plain text written as an escape (`\x1b`).
-
-    A file's name may hold control characters, right-to-left marks, or bytes that are not UTF-8.
-    """
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
-    )
 
 
 def short_patient(patient: str) -> str:

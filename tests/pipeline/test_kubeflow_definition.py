@@ -44,6 +44,15 @@ def test_the_definition_has_every_step_and_the_image(tmp_path):
     assert {container["image"] for container in containers} == {"registry.example/ctnet:1"}
 
 
+def test_the_report_is_told_what_came_of_the_trial_in_a_server(tmp_path):
+    definition = yaml.safe_load(compiled(tmp_path / "pipeline.yaml"))
+    wired = definition["root"]["dag"]["tasks"]["ReportGen"]["inputs"]["artifacts"]["infra_blessing"]
+    assert wired["taskOutputArtifact"] == {
+        "producerTask": "ServingValidator",
+        "outputArtifactKey": "blessing",
+    }
+
+
 def test_nothing_of_this_machine_is_in_the_definition(tmp_path):
     text = compiled(tmp_path / "pipeline.yaml")
     assert str(ROOT) not in text

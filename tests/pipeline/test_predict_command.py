@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -15,6 +16,7 @@ from pydicom.data import get_testdata_file
 from components.ct_example_gen.patient_ids import pseudonym
 from pipeline import cli
 from pipeline.prediction_output import PATIENT_COLUMNS, SLICE_COLUMNS
+from pipeline.results_file import results_file
 from serving.server import EmbeddedServer
 from transform.ct_example import INTERCEPT
 from transform.prediction import (
@@ -144,6 +146,27 @@ def test_a_path_in_brackets_is_shown_as_it_is(ctnet, picture):
     assert path.name in ctnet(path)[1]
 
 
+NASTY = "a\nb\x1b[31m\u202e.png"
+"""A name that breaks a line, colours a terminal and turns the direction of writing."""
+
+
+def test_a_table_shows_control_characters_as_text(ctnet, picture, tmp_path):
+    (tmp_path / f"bad{NASTY}").write_bytes(b"junk")
+    code, out, err = ctnet(picture(NASTY, 51), tmp_path / f"bad{NASTY}", "--patients")
+    assert code == 1
+    assert r"a\nb\x1b[31m\u202e.png" in out
+    assert r"\x1b[31m\u202e.png" in err
+    assert len(err.splitlines()) == 1
+    assert not {"\x1b", "\u202e"} & set(out + err)
+
+
+def test_data_keep_every_character_of_a_name(ctnet, picture):
+    path = picture(NASTY, 51)
+    (line,) = json_lines(ctnet(path, "--format", "jsonl")[1])
+    (row,) = csv.DictReader(io.StringIO(ctnet(path, "--format", "csv")[1], newline=""))
+    assert line["path"] == row["path"] == str(path)
+
+
 def test_json_is_one_list_of_all_slices(ctnet, picture, tmp_path):
     code, out, err = ctnet(picture("a.png", 51), tmp_path / "none.png", "--json")
     assert code == 1
@@ -190,6 +213,132 @@ def test_an_input_is_never_written_over(ctnet, picture):
     assert code == 2
     assert "one of the files to predict" in err
     assert path.read_bytes() == before
+
+
+def test_a_slice_of_an_input_folder_is_never_written_over(ctnet, picture, tmp_path):
+    picture("scans/a.png", 51)
+    path = picture("scans/b/b.png", 51)
+    elsewhere = picture("elsewhere.png", 51)
+    (tmp_path / "scans" / "link.png").symlink_to(elsewhere)
+    for target in (path, elsewhere, tmp_path / "scans" / "link.png"):
+        before = target.read_bytes()
+        code, out, err = ctnet(tmp_path / "scans", "--output", target)
+        assert (code, out) == (2, "")
+        assert f"{target}: is a slice" in err
+        assert target.read_bytes() == before
+
+
+def test_a_file_that_is_no_earlier_result_stays_in_an_input_folder(ctnet, picture, tmp_path):
+    picture("scans/a.png", 51)
+    notes = tmp_path / "scans" / "notes.csv"
+    notes.write_text("patient,remark\n")
+    code, out, err = ctnet(tmp_path / "scans", "--output", notes)
+    assert (code, out) == (2, "")
+    assert "no earlier result" in err
+    assert notes.read_text() == "patient,remark\n"
+
+
+@pytest.mark.parametrize("patients", [(), ("--patients",)], ids=["slices", "patients"])
+@pytest.mark.parametrize(
+    "form", [("--format", "table"), ("--format", "jsonl"), ("--format", "csv"), ("--json",)]
+)
+def test_results_in_the_folder_of_the_slices_are_no_slice_of_the_next_run(
+    ctnet, picture, tmp_path, form, patients
+):
+    picture("scans/a.png", 51)
+    picture("scans/b.png", 255)
+    target = tmp_path / "scans" / "results"
+    written = []
+    for _ in range(2):
+        assert ctnet(tmp_path / "scans", *form, *patients, "--output", target) == (0, "", "")
+        written.append(target.read_text())
+    assert written[0] == written[1]
+    assert sorted(path.name for path in (tmp_path / "scans").iterdir()) == [
+        "a.png",
+        "b.png",
+        "results",
+    ]
+
+
+def test_results_where_every_slice_failed_are_replaced_too(ctnet, picture, tmp_path):
+    target = tmp_path / "scans" / "results"
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "bad.png").write_bytes(b"junk")
+    for form in (("--format", "table"), ("--json",), ("--format", "csv")):
+        assert ctnet(tmp_path / "scans", *form, "--output", target)[0] == 1
+    picture("scans/bad.png", 51)
+    assert ctnet(tmp_path / "scans", "--format", "csv", "--output", target)[0] == 0
+    assert len(target.read_text().splitlines()) == 2
+
+
+def test_a_link_stays_a_link_to_the_file_of_results(ctnet, picture, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "results")
+    assert ctnet(picture("a.png", 51), "--format", "csv", "--output", tmp_path / "link")[0] == 0
+    assert (tmp_path / "link").is_symlink()
+    assert "a.png" in (tmp_path / "results").read_text()
+
+
+def interrupted(target, told, text):
+    with results_file(target, [], told.append) as stream:
+        stream.write(text)
+        raise KeyboardInterrupt
+
+
+def test_what_a_run_that_ended_half_way_wrote_is_not_under_the_results_name(tmp_path):
+    target, told = tmp_path / "results.csv", []
+    target.write_text("earlier")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(target, told, "half")
+    assert target.read_text() == "earlier"
+    (unfinished,) = set(tmp_path.iterdir()) - {target}
+    assert unfinished.name.startswith(".results.csv.")
+    assert unfinished.read_text() == "half"
+    assert len(told) == 1
+    assert str(unfinished) in told[0]
+
+
+def test_a_run_that_ended_before_it_wrote_leaves_nothing(tmp_path):
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(tmp_path / "results.csv", told, "")
+    assert list(tmp_path.iterdir()) == told == []
+
+
+def test_what_was_answered_before_the_server_failed_is_under_the_results_name(
+    ctnet, picture, series, tmp_path
+):
+    files = [picture("a.png", 51), series("scan", [-1000])]
+    target = tmp_path / "results.jsonl"
+    explain = ("--explain", tmp_path / "o", "--batch-size", "1", "--format", "jsonl")
+    code, out, err = ctnet(*files, *explain, "--output", target)
+    assert (code, out) == (1, "")
+    assert "cannot explain" in err
+    (line,) = json_lines(target.read_text())
+    assert line["probability"] == pytest.approx(0.2)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_earlier_results_stay_where_nothing_was_answered(ctnet, picture, tmp_path):
+    target = tmp_path / "results.csv"
+    target.write_text("earlier")
+    options = ("--output", target, "--retries", "0")
+    code, _, err = ctnet(picture("a.png", 51), *options, address="127.0.0.1:1")
+    assert code == 1
+    assert "no server answers" in err
+    assert target.read_text() == "earlier"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_is_one_line(ctnet, picture):
+    code, out, err = ctnet(picture("a.png", 51), "--format", "csv", "--output", "/dev/full")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "/dev/full: cannot be written (No space left on device)" in err
+
+
+def test_a_device_is_written_to_and_not_replaced(ctnet, picture):
+    assert ctnet(picture("a.png", 51), "--output", "/dev/null") == (0, "", "")
+    assert Path("/dev/null").is_char_device()
 
 
 def test_patients_stand_below_the_slices_of_a_table(ctnet, series, picture):
@@ -266,6 +415,32 @@ def test_overlays_are_written_and_named(ctnet, picture, tmp_path):
     assert [path.name for path in (tmp_path / "o").iterdir()] == ["a.png.png"]
 
 
+@pytest.mark.parametrize("folder", ["scans", "scans/overlays"])
+def test_overlays_never_land_among_the_slices(ctnet, picture, tmp_path, folder):
+    picture("scans/a.png", 51)
+    code, out, err = ctnet(tmp_path / "scans", "--explain", tmp_path / folder)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "overlays would be taken for slices" in err
+    assert [path.name for path in (tmp_path / "scans").iterdir()] == ["a.png"]
+
+
+def test_overlays_may_stand_beside_a_file_that_is_explained(ctnet, picture, tmp_path):
+    assert ctnet(picture("scans/a.png", 51), "--explain", tmp_path / "scans")[0] == 0
+    assert (tmp_path / "scans" / "a.png.png").exists()
+
+
+def test_an_overlay_is_not_predicted_as_a_slice(ctnet, picture, tmp_path):
+    ctnet(picture("a.png", 51), "--explain", tmp_path / "o")
+    code, out, err = ctnet(tmp_path / "o", picture("b.png", 51), "--format", "jsonl")
+    assert code == 1
+    overlay, slice_line = json_lines(out)
+    assert overlay["probability"] is None
+    assert "is an overlay" in overlay["error"]
+    assert slice_line["probability"] == pytest.approx(0.2)
+    assert len(err.splitlines()) == 1
+
+
 def test_a_model_that_cannot_explain_ends_in_one_line(ctnet, series, tmp_path):
     # The tiny model explains pictures only.
     code, out, err = ctnet(series("scan", [-1000]), "--explain", tmp_path / "o")
@@ -302,8 +477,12 @@ def test_no_server_is_one_line(ctnet, picture):
         (("--tls-ca", "nowhere.pem"), "nowhere.pem"),
         (("--tls-cert", "nowhere.pem"), "together"),
         (("--output", "no/such/folder/file"), "no/such/folder/file"),
+        (("--output", "x" * 300), "cannot be written (File name too long)"),
+        (("--output", "."), "cannot be written (Is a directory)"),
         (("--retries", "9"), "--retries"),
         (("--batch-size", "0"), "--batch-size"),
+        (("--version", "-1"), "--version"),
+        (("--version", "1", "--version-label", "stable"), "--version-label"),
     ],
 )
 def test_bad_usage_is_told_before_anything_is_asked(ctnet, picture, options, named):
@@ -316,3 +495,19 @@ def test_the_model_that_is_asked_can_be_named(ctnet, picture):
     code, _, err = ctnet(picture("a.png", 51), "--model-name", "other")
     assert code == 1
     assert "'other'" in err
+
+
+def test_the_version_that_is_asked_can_be_named(ctnet, picture):
+    path = picture("a.png", 51)
+    assert ctnet(path, "--version", "1")[0] == 0
+    code, out, err = ctnet(path, "--version", "7")
+    assert (code, out) == (1, "")
+    assert len(err.splitlines()) == 1
+    assert "'ctnet' version 7" in err
+
+
+def test_a_label_that_the_server_does_not_have_is_one_line_and_not_one_a_slice(ctnet, picture):
+    code, out, err = ctnet(picture("a.png", 51), picture("b.png", 51), "--version-label", "canary")
+    assert (code, out) == (1, "")
+    assert len(err.splitlines()) == 1
+    assert "version label 'canary'" in err

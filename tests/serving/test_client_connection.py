@@ -11,7 +11,11 @@ from concurrent import futures
 import grpc
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
 from serving.client import Client, Prediction
 from serving.client_tls import Tls
@@ -33,9 +37,17 @@ class Scripted(prediction_service_pb2_grpc.PredictionServiceServicer):
         self.outputs = outputs
         self.wait = wait
         self.arrivals = []
+        self.specs = []
+
+    def GetModelMetadata(self, request, context):  # noqa: N802
+        self.specs.append(request.model_spec)
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        response.metadata["signature_def"].Pack(get_model_metadata_pb2.SignatureDefMap())
+        return response
 
     def Predict(self, request, context):  # noqa: N802 TF Serving's name
         self.arrivals.append(time.monotonic())
+        self.specs.append(request.model_spec)
         if self.wait is not None:
             self.wait.wait(20)
         if self.statuses:
@@ -156,11 +168,44 @@ def test_a_server_that_starts_late_is_reached():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"retries": -1}, {"retries": 5}, {"timeout": 0}, {"timeout": float("nan")}]
+    "wrong",
+    [
+        {"retries": -1},
+        {"retries": 5},
+        {"timeout": 0},
+        {"timeout": float("nan")},
+        {"version": -1},
+        {"version": 2**63},
+        {"version_label": "stable", "version": 1},
+    ],
 )
 def test_settings_out_of_range_are_refused_at_once(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Client("localhost:1", **wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [({"version": 0}, "version"), ({"version_label": "canary"}, "version_label"), ({}, None)],
+)
+def test_every_request_names_the_version_that_was_given(given, field):
+    scripted = Scripted()
+    with serve(scripted) as address, Client(address, **given) as client:
+        assert client.predict_pictures([b"x"]) == [ANSWER]
+        assert client.predict_pictures([b"x"]) == [ANSWER]
+        client.signatures()
+    assert {spec.WhichOneof("version_choice") for spec in scripted.specs} == {field}
+    assert {spec.version_label for spec in scripted.specs} == {given.get("version_label", "")}
+    # A label is looked up once.
+    assert len(scripted.specs) == 3
+
+
+def test_what_a_server_says_cannot_steer_a_terminal():
+    failing = Scripted(grpc.StatusCode.INTERNAL, details="\x1b[31mred\x07\nalert")
+    with serve(failing) as address, Client(address) as client:
+        line = one_line_error(lambda: client.predict_pictures([b"x"]))
+    assert "red alert" in line
+    assert line.isprintable()
 
 
 def test_a_slow_server_is_named_with_the_time_it_had():

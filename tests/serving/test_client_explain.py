@@ -1,11 +1,15 @@
 """Explaining: the heat maps of a served model, and the overlays that are drawn of them."""
 
+import contextlib
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from serving import overlay
 from serving.client import Client
 from serving.overlay import OverlayFolder, blend, draw_overlay, in_lung_window
 from serving.server import EmbeddedServer
@@ -182,6 +186,74 @@ def test_a_file_that_is_no_overlay_of_the_slice_is_left_alone(explaining, tmp_pa
     (one,) = explaining.explain_files([lesion_picture(tmp_path / "a.png")])
     assert overlays.write(one).name == "a.png-2.png"
     assert (out / "a.png.png").read_text() == "precious"
+
+
+def explained(path):
+    result = SliceResult(path, path, Prediction(0.1, 0, 0.5))
+    return ExplainedSlice(result, np.zeros((4, 4), np.float32), np.zeros((16, 16), np.uint8))
+
+
+def test_many_slices_of_one_name_are_placed_in_linear_time(tmp_path, monkeypatch):
+    slices = [explained(tmp_path / str(number) / "a.png") for number in range(60)]
+    opened, read = [], []
+    plain_open, plain_read = Path.open, overlay.read_head
+
+    def counted_open(file, mode="r", *arguments, **options):
+        if mode == "xb" and not file.name.startswith("."):
+            opened.append(file)
+        return plain_open(file, mode, *arguments, **options)
+
+    def counted_read(file):
+        read.append(file)
+        return plain_read(file)
+
+    monkeypatch.setattr(Path, "open", counted_open)
+    monkeypatch.setattr(overlay, "read_head", counted_read)
+    overlays = OverlayFolder(tmp_path / "out")
+    first = [overlays.write(one) for one in slices]
+    assert len(set(first)) == 60
+    again = OverlayFolder(tmp_path / "out")
+    assert [again.write(one) for one in slices] == first
+    assert len(opened) < 2 * 60
+    assert len(read) < 3 * 60
+
+
+@pytest.fixture
+def little_room():
+    """Files of this process cannot grow beyond 100 bytes, as on a disk that is full."""
+    resource = pytest.importorskip("resource")
+
+    @contextlib.contextmanager
+    def limited():
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
+
+
+def test_a_full_disk_leaves_no_part_of_an_overlay_and_is_one_line(tmp_path, little_room):
+    out = tmp_path / "out"
+    overlays = OverlayFolder(out)
+    before = overlays.write(explained(tmp_path / "a.png")).read_bytes()
+    for name in ("a.png", "b.png"):
+        with pytest.raises(ConfigError, match="cannot be written") as info, little_room():
+            overlays.write(explained(tmp_path / name))
+        assert "\n" not in str(info.value)
+        assert "File too large" in str(info.value)
+    assert [path.name for path in out.iterdir()] == ["a.png.png"]
+    assert (out / "a.png.png").read_bytes() == before
+    assert overlays.write(explained(tmp_path / "b.png")).name == "b.png.png"
+
+
+def test_an_overlay_is_known_by_its_bytes_and_other_pictures_are_none(tmp_path):
+    file = OverlayFolder(tmp_path / "out").write(explained(tmp_path / "a.png"))
+    assert overlay.is_overlay(file.read_bytes())
+    assert not overlay.is_overlay(lesion_picture(tmp_path / "a.png").read_bytes())
+    assert not overlay.is_overlay(b"")
 
 
 def test_a_slice_that_fails_has_no_overlay_and_the_others_do(explaining, tmp_path):

@@ -21,13 +21,14 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVE = (sys.executable, "-m", "serving")
 QUEUE_LENGTH = ":tensorflow:serving:batching_session:queue_length"
 BATCHES = ":tensorflow:serving:batching_session:processed_batch_size_count"
+BATCHES_OF_ONE_ROW = ':tensorflow:serving:batching_session:processed_batch_size_bucket{le="1"}'
 
 
-def wait_request(seconds):
+def wait_request(*seconds):
     request = predict_pb2.PredictRequest()
     request.model_spec.name = MODEL_NAME
     request.model_spec.signature_name = "wait"
-    request.inputs["seconds"].CopyFrom(tf.make_tensor_proto([seconds]))
+    request.inputs["seconds"].CopyFrom(tf.make_tensor_proto(seconds))
     return request
 
 
@@ -87,6 +88,39 @@ def test_sigterm_answers_what_was_accepted_over_grpc_and_rest(model_dir):
             asking.join(60)
             assert rest_answers == [(200, [0.5])]
         _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_request_of_many_rows_that_cannot_be_answered_in_time(model_dir):
+    process = subprocess.Popen(
+        [*SERVE, str(model_dir), "--port=0", "--rest-port=0", "--max-batch-size=2"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address = process.stdout.readline().split()[-1]
+        rest_url = process.stdout.readline().split()[-1]
+        with grpc.insecure_channel(address) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            endless = stub.Predict.future(wait_request(*[2.0] * 400))
+            until(rest_url, BATCHES, 1)
+            short = stub.Predict.future(wait_request(1.0))
+            until(rest_url, BATCHES_OF_ONE_ROW, 1)
+            process.send_signal(signal.SIGTERM)
+            begun = time.monotonic()
+            assert list(short.result().outputs["seconds"].float_val) == [1.0]
+            with pytest.raises(grpc.RpcError):
+                endless.result()
+        _, errors = process.communicate(timeout=60)
+        # All the rows would take more than six minutes.
+        assert time.monotonic() - begun < 40
     finally:
         process.kill()
         process.communicate()

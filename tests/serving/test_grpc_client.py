@@ -219,3 +219,44 @@ def test_a_result_does_not_print_the_patient_id(client, ct_file):
     assert result.patient.id == str(pydicom.dcmread(ct_file).PatientID)
     assert result.patient.in_header
     assert result.patient.id not in repr(result)
+
+
+def test_the_version_in_service_is_asked_by_its_number_and_no_other(server, picture):
+    with Client(server.address, version=10) as client:
+        assert client.predict_pictures([picture(255)])[0].decision == 1
+        assert PREDICT_IMAGE in client.signatures()
+    with Client(server.address, version=2) as client:
+        line = one_line_error(lambda: client.predict_pictures([picture(255)]))
+    assert "model 'ctnet' version 2" in line
+
+
+def test_a_label_that_no_version_has_is_an_error_of_all_slices(server, tmp_path, picture):
+    path = tmp_path / "a.png"
+    path.write_bytes(picture(0))
+    with Client(server.address, version_label="stable") as client:
+        line = one_line_error(lambda: list(client.predict_files([path])))
+    assert "version label 'stable'" in line
+    assert server.address in line
+
+
+def test_a_file_that_is_to_be_left_out_is_no_slice_of_its_folder(client, tmp_path, picture):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(picture(0))
+    (tmp_path / "link.csv").symlink_to(tmp_path / "results.csv")
+    (tmp_path / "results.csv").write_text("path")
+    results = client.predict_files([tmp_path], leave_out=[tmp_path / "results.csv"])
+    assert [(result.path.name, result.error) for result in results] == [
+        ("a.png", None),
+        ("b.png", None),
+    ]
+
+
+def test_a_folder_of_nothing_but_what_is_left_out_is_empty(client, tmp_path):
+    (tmp_path / "results.csv").write_text("path")
+    (only,) = client.predict_files([tmp_path], leave_out=[tmp_path / "results.csv"])
+    assert "holds no file that could be a slice" in only.error
+    # Named itself, a file is asked about.
+    (named,) = client.predict_files(
+        [tmp_path / "results.csv"], leave_out=[tmp_path / "results.csv"]
+    )
+    assert named.path == tmp_path / "results.csv"

@@ -3,6 +3,7 @@
 CTNET_MALFORMED_REQUESTS sets how many are sent (300 where it is not set).
 """
 
+import io
 import json
 import os
 import random
@@ -15,12 +16,24 @@ import urllib.request
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from transform.prediction import EXAMPLES, IMAGE_BYTES, MODEL_NAME, PREDICT_IMAGE, PROBABILITY
+from serving.server import EmbeddedServer
+from serving.server_options import BatchingOptions
+from transform.ct_example import IMAGE, INTERCEPT, SLOPE, encode_png16
+from transform.prediction import (
+    EXAMPLES,
+    IMAGE_BYTES,
+    MODEL_NAME,
+    PREDICT_IMAGE,
+    PROBABILITY,
+    SERVING_DEFAULT,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,6 +47,36 @@ REFUSALS = {
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
+
+
+# Decoded, a gigabyte in the graph.
+BOMB_SIDE = 6000
+
+
+def predict_request(signature, alias, values):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = MODEL_NAME
+    request.model_spec.signature_name = signature
+    request.inputs[alias].CopyFrom(tf.make_tensor_proto(values))
+    return request
+
+
+@pytest.fixture(scope="module")
+def bombs():
+    """Requests of a few kilobytes that hold 36 million pixels."""
+    requests = {}
+    for file_format in ("PNG", "JPEG"):
+        buffer = io.BytesIO()
+        Image.new("L", (BOMB_SIDE, BOMB_SIDE)).save(buffer, file_format)
+        requests[file_format] = predict_request(PREDICT_IMAGE, IMAGE_BYTES, [buffer.getvalue()])
+    example = tf.train.Example()
+    stored = encode_png16(np.zeros((BOMB_SIDE, BOMB_SIDE), np.uint16))
+    example.features.feature[IMAGE].bytes_list.value.append(stored)
+    for name in (SLOPE, INTERCEPT):
+        example.features.feature[name].float_list.value.append(1.0)
+    examples = [example.SerializeToString()] * 3
+    requests["CT examples"] = predict_request(SERVING_DEFAULT, EXAMPLES, examples)
+    return requests
 
 
 def random_tensor(random_, picture):
@@ -113,8 +156,15 @@ def resident_bytes(pid):
     return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
 
 
-def torment(address, rest_url, picture, *, count, seed=0):
-    """Send malformed requests over gRPC and REST.
+def assert_refused_for_its_size(error):
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert error.details() == (
+        "the picture has 6000 x 6000 pixels, more than the 16777216 that a slice may have"
+    )
+
+
+def torment(address, rest_url, picture, bombs, *, count, seed=0):
+    """Send malformed requests over gRPC and REST, one in twenty of them from `bombs`.
 
     Returns:
       How often each status came; 200 and OK are those that were well-formed by accident.
@@ -123,8 +173,14 @@ def torment(address, rest_url, picture, *, count, seed=0):
     statuses = {}
     with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary(PREDICT)
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         for at in range(count):
-            if at % 5 == 4:
+            if bombs and at % 20 == 0:
+                with pytest.raises(grpc.RpcError) as raised:
+                    stub.Predict(random_.choice(list(bombs.values())), timeout=30)
+                assert_refused_for_its_size(raised.value)
+                status = raised.value.code()
+            elif at % 5 == 4:
                 body = random_body(random_, picture)
                 try:
                     url = f"{rest_url}:predict"
@@ -143,7 +199,7 @@ def torment(address, rest_url, picture, *, count, seed=0):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-def test_malformed_requests_harm_nobody(model_dir, picture):
+def test_malformed_requests_harm_nobody(model_dir, picture, bombs):
     count = int(os.environ.get("CTNET_MALFORMED_REQUESTS", "300"))
     process = subprocess.Popen(
         [sys.executable, "-m", "serving", str(model_dir), "--port", "0", "--rest-port", "0"],
@@ -155,10 +211,7 @@ def test_malformed_requests_harm_nobody(model_dir, picture):
     stop, good, failed = threading.Event(), [], []
 
     def ask_properly(address):
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = MODEL_NAME
-        request.model_spec.signature_name = PREDICT_IMAGE
-        request.inputs[IMAGE_BYTES].CopyFrom(tf.make_tensor_proto([picture(255)]))
+        request = predict_request(PREDICT_IMAGE, IMAGE_BYTES, [picture(255)])
         with grpc.insecure_channel(address) as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             while not stop.is_set():
@@ -173,9 +226,9 @@ def test_malformed_requests_harm_nobody(model_dir, picture):
         rest_url = process.stdout.readline().split()[-1]
         client = threading.Thread(target=ask_properly, args=(address,))
         client.start()
-        torment(address, rest_url, picture(51), count=100, seed=1)
+        torment(address, rest_url, picture(51), {}, count=100, seed=1)
         before = resident_bytes(process.pid)
-        statuses = torment(address, rest_url, picture(51), count=count)
+        statuses = torment(address, rest_url, picture(51), bombs, count=count)
         growth = resident_bytes(process.pid) - before
         stop.set()
         client.join()
@@ -195,3 +248,37 @@ def test_malformed_requests_harm_nobody(model_dir, picture):
     assert set(statuses) - codes <= {200, 400, 404}
     print(f"{count} malformed requests: {statuses}; memory grew by {growth / 2**20:.1f} MiB")
     assert growth < ALLOWED_GROWTH_BYTES
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_picture_of_too_many_pixels_fails_its_own_call_alone(model_dir, picture, bombs, kind):
+    # The three calls make one full batch, which is what each of them waits for.
+    batching = BatchingOptions(max_batch_size=3, delay_seconds=60.0)
+    with (
+        EmbeddedServer(model_dir, port=0, rest_port=0, batching=batching) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        good = [
+            stub.Predict.future(
+                predict_request(PREDICT_IMAGE, IMAGE_BYTES, [picture(grey)]), timeout=50
+            )
+            for grey in (0, 255)
+        ]
+        refused = stub.Predict.future(bombs[kind], timeout=50)
+        answers = [list(call.result().outputs[PROBABILITY].float_val) for call in good]
+        assert answers == [[0.0], [1.0]]
+        assert_refused_for_its_size(refused.exception())
+
+
+def test_a_request_of_bombs_alone_is_refused_in_one_line(predictions, bombs):
+    """Whichever of them the graph comes upon first, or several at once."""
+    for request in bombs.values():
+        many = predict_pb2.PredictRequest()
+        many.CopyFrom(request)
+        for tensor in many.inputs.values():
+            tensor.string_val.extend(list(tensor.string_val) * 7)
+            tensor.tensor_shape.dim[0].size = len(tensor.string_val)
+        with pytest.raises(grpc.RpcError) as raised:
+            predictions.Predict(many, timeout=60)
+        assert_refused_for_its_size(raised.value)

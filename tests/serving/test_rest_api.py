@@ -224,7 +224,7 @@ def test_a_body_beyond_the_limit_is_refused(wire):
         ({}, 411),
         ({"Content-Length": "many"}, 400),
         ({"Content-Length": "-1"}, 400),
-        ({"Transfer-Encoding": "chunked"}, 501),
+        ({"Transfer-Encoding": "chunked"}, 411),
         ({"Content-Length": "2", "Content-Encoding": "gzip"}, 415),
         ({"Content-Length": "9999999", "Expect": "100-continue"}, 413),
     ],

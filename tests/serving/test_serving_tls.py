@@ -135,8 +135,14 @@ def test_files_that_cannot_be_used_are_named(files, tmp_path):
         assert "\n" not in str(info.value)
 
 
-def test_half_of_a_pair_is_refused_on_the_command_line(model_dir, files, capsys):
-    assert main([str(model_dir), "--tls-cert", str(files["server"][0])]) == 2
-    assert "--tls-key" in capsys.readouterr().err
-    assert main([str(model_dir), "--tls-client-ca", str(files["client"][0])]) == 2
-    assert "--tls-cert" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("option", "file", "missing"),
+    [("--tls-cert", "server", "--tls-key"), ("--tls-client-ca", "client", "--tls-cert")],
+)
+def test_half_of_a_pair_is_refused_on_the_command_line(
+    model_dir, files, capsys, option, file, missing
+):
+    with pytest.raises(SystemExit) as info:
+        main([str(model_dir), option, str(files[file][0])])
+    assert info.value.code == 2
+    assert missing in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """The exported SavedModel against the model in memory, Transform, and ingestion."""
 
+import functools
 import io
 from collections import Counter
 
@@ -16,7 +17,17 @@ from trainer.flip_average import flip_averaged
 from trainer.model import ModelSettings, build_network
 from trainer.weights import BackboneWeights
 from transform import prediction, preprocessing
-from transform.ct_example import EVAL, TRAIN, SliceFacts, StoredSlice, make_example
+from transform.ct_example import (
+    EVAL,
+    IMAGE,
+    INTERCEPT,
+    SLOPE,
+    TRAIN,
+    SliceFacts,
+    StoredSlice,
+    encode_png16,
+    make_example,
+)
 from transform.errors import ConfigError
 from transform.reading import read_slice
 
@@ -204,6 +215,43 @@ def test_a_picture_asked_about_is_answered_as_the_same_picture_ingested(
     assert 0.02 < ingested[prediction.PROBABILITY][0] < 0.98
     for name, value in ingested.items():
         np.testing.assert_allclose(asked[name].numpy(), value, atol=1e-6)
+
+
+def flat_example(side):
+    example = tf.train.Example()
+    stored = encode_png16(np.zeros((side, side), np.uint16))
+    example.features.feature[IMAGE].bytes_list.value.append(stored)
+    example.features.feature[SLOPE].float_list.value.append(1.0)
+    example.features.feature[INTERCEPT].float_list.value.append(-1024.0)
+    return example.SerializeToString()
+
+
+def flat_picture(side, file_format):
+    buffer = io.BytesIO()
+    Image.new("L", (side, side)).save(buffer, file_format)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("signature", "argument", "large"),
+    [
+        ("serving_default", "examples", flat_example),
+        ("transform_features", "examples", flat_example),
+        ("explain", "examples", flat_example),
+        ("predict_image", "image_bytes", functools.partial(flat_picture, file_format="PNG")),
+        ("predict_image", "image_bytes", functools.partial(flat_picture, file_format="JPEG")),
+        ("explain_image", "image_bytes", functools.partial(flat_picture, file_format="PNG")),
+    ],
+)
+def test_a_slice_of_more_pixels_than_ingestion_takes_is_refused_by_every_signature(
+    exported, signature, argument, large
+):
+    asked = [large(16), large(5000), large(16)]
+    # What is refused is small as a message.
+    assert max(map(len, asked)) < 2**19
+    with pytest.raises(tf.errors.InvalidArgumentError, match="has 5000 x 5000 pixels, more than"):
+        exported[signature](**{argument: tf.constant(asked)})
+    exported[signature](**{argument: tf.constant(asked[::2])})
 
 
 def test_pictures_of_different_sizes_and_formats_go_in_one_request(exported):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from transform.ct_example import StoredSlice
+from transform.pixel_limit import MAX_PIXELS
 from transform.reading import dicom_tags
 from transform.reading.dicom_elements import DamagedDicomError, Elements
 from transform.reading.dicom_geometry import is_axial, is_localizer, pixel_spacing, slice_normal
@@ -25,7 +26,6 @@ from transform.reading.dicom_pixels import (
     pixel_format,
 )
 from transform.reading.found_slice import FileFacts
-from transform.reading.picture import MAX_PIXELS
 from transform.reading.plausibility import refuse_implausible
 from transform.reading.unusable import Reason, UnusableSliceError
 

@@ -13,16 +13,13 @@ import numpy as np
 from PIL import Image
 
 from transform.ct_example import StoredSlice
+from transform.pixel_limit import MAX_PIXELS
 from transform.reading.found_slice import FileFacts, ReadingSettings, SliceReading
 from transform.reading.plausibility import refuse_implausible
 from transform.reading.png_integrity import DamagedPngError, check_png
 from transform.reading.unusable import Reason, UnusableSliceError
 
 PICTURE_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-
-# A chest CT slice has at most 2048 x 2048 pixels; a scan of a printed page is larger. Beyond
-# this a few kilobytes of compressed zeros could take the memory of the worker.
-MAX_PIXELS = 4096 * 4096
 
 _EIGHT_BIT_WHITE = 255
 _SIXTEEN_BIT_WHITE = 65535

@@ -57,8 +57,11 @@ class _Scanlines:
         self._stream = isal_zlib.decompressobj()
 
     def feed(self, piece: bytes) -> None:
-        while piece and self.missing > 0 and not self._stream.eof:
-            self.missing -= len(self._stream.decompress(piece, _PIECE_BYTES))
+        unpacked = _PIECE_BYTES
+        # A full piece of output may leave more in the stream when all of the input is taken up.
+        while (piece or unpacked == _PIECE_BYTES) and self.missing > 0 and not self._stream.eof:
+            unpacked = len(self._stream.decompress(piece, _PIECE_BYTES))
+            self.missing -= unpacked
             piece = self._stream.unconsumed_tail
 
 

@@ -13,6 +13,7 @@ from components.ct_example_gen.quarantine import Quarantine, QuarantinedSlice
 from components.report_gen.component import ReportGen
 from components.report_gen.executor import Executor
 from components.report_gen.report import Report
+from components.serving_validator.outcome import ServingOutcome
 from components.slice_evaluator import executor as slice_evaluator
 from components.slice_evaluator.gate import Bounds, make_eval_config
 from transform import ct_example, prediction
@@ -142,6 +143,7 @@ def properties():
         model_run=channel(standard_artifacts.ModelRun),
         evaluation=channel(standard_artifacts.ModelEvaluation),
         blessing=channel(standard_artifacts.ModelBlessing),
+        infra_blessing=channel(standard_artifacts.InfraBlessing),
         pushed_model=channel(standard_artifacts.PushedModel),
         name="tiny",
         bounds=BOUNDS,
@@ -167,6 +169,19 @@ def test_the_report_of_a_failed_evaluation_names_the_figure_that_failed(inputs, 
     assert "Split by image." in page
     assert "no earlier blessed model" in page
     assert "1.21.0" in page
+
+
+def test_the_report_says_why_a_trial_in_a_server_failed(inputs, tmp_path):
+    tried = artifact(standard_artifacts.InfraBlessing, tmp_path / "tried", 9)
+    ServingOutcome("a slice takes 812 ms, more than 500", 16, 1e-7, 812.0).write(tried.uri)
+    page = write_report({**inputs, "infra_blessing": [tried]}, tmp_path / "report")
+    assert "a slice takes 812 ms, more than 500." in page
+    assert "812 ms</dd>" in page
+
+
+def test_a_run_from_before_the_trial_was_reported_is_reported_without_it(inputs, tmp_path):
+    assert "infra_blessing" not in inputs
+    assert "Trial in a server" not in write_report(inputs, tmp_path / "report")
 
 
 def test_the_report_of_a_push_names_version_and_destination(inputs, tmp_path):

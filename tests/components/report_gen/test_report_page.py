@@ -6,7 +6,9 @@ from html.parser import HTMLParser
 import pytest
 
 from components.report_gen.figures import draw_pictures
+from components.report_gen.model_card import render_model_card
 from components.report_gen.render import render_page, render_report
+from components.serving_validator.outcome import ServingOutcome
 from components.slice_evaluator.gate import BoundResult, GateResult
 
 VOID = {"meta", "br", "link", "img"}
@@ -78,6 +80,36 @@ def test_a_blessed_model_that_was_not_pushed_is_not_blamed_on_the_gate(pushed):
     content = dataclasses.replace(pushed, pushed=False, version=None, destination=None)
     text = read_page(content).text
     assert "The gate let the model pass, but it was not pushed" in text
+
+
+def test_a_model_that_a_server_trial_refused_is_announced_with_the_reason(pushed):
+    refused = ServingOutcome("a slice takes 61 ms, more than <50>", 16, 3e-8, 61.0)
+    content = dataclasses.replace(
+        pushed, serving=refused, pushed=False, version=None, destination=None
+    )
+    text = read_page(content).text
+    assert "the trial in a server did not: a slice takes 61 ms, more than <50>." in text
+    assert "log says why" not in text
+    assert "Not to be served: a slice takes 61 ms, more than <50>." in text
+    assert "a slice takes 61 ms" in render_model_card(content)
+
+
+def test_a_model_that_failed_gate_and_trial_is_announced_with_both(not_pushed):
+    refused = ServingOutcome("the server did not start: out of memory", 16)
+    text = read_page(dataclasses.replace(not_pushed, serving=refused)).text
+    assert "Specificity is 0.763; it must be at least 0.800." in text
+    assert "The trial in a server failed, too: the server did not start: out of memory." in text
+    assert "Largest difference" not in text
+
+
+def test_the_trial_in_a_server_is_shown_with_its_figures_and_only_where_there_was_one(pushed):
+    text = read_page(pushed).text
+    trial = text[text.index("Trial in a server") : text.index("Intended use")]
+    for shown in ("asked about16", "probabilities1.2e-07", "median41 ms", "as it was evaluated"):
+        assert shown in trial
+    without = read_page(dataclasses.replace(pushed, serving=None))
+    assert "Trial in a server" not in without.text
+    assert "serving" not in without.ids
 
 
 def test_the_page_shows_the_figures_the_data_and_the_facts_of_training(not_pushed):

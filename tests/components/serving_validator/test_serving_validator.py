@@ -1,6 +1,7 @@
 """A candidate is served in a process of its own, and pushed only if it answers as evaluated."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -9,13 +10,22 @@ import tfx.v1 as tfx
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
+from components.serving_validator.candidate_server import UnservableModelError, candidate_server
 from components.serving_validator.component import ServingValidator
 from components.serving_validator.executor import Executor, validate
 from components.serving_validator.outcome import read_outcome
+from components.serving_validator.questions import as_picture, check_other_signatures
+from serving.client import Client
+from serving.server import EmbeddedServer
 from transform import ct_example, prediction
 from transform.ct_example import SliceFacts, StoredSlice, make_example
+from transform.errors import CtnetError
+from transform.hounsfield import decode_stored
+from transform.picture_graph import decode_picture
 
 pytestmark = pytest.mark.slow
+
+WINDOW = (-1000.0, 400.0)
 
 LEVELS = (0.2, 0.7, 0.4)
 
@@ -85,11 +95,11 @@ def model(tmp_path_factory):
 
 
 def reason(folder, evaluated=EVALUATED, max_latency_ms=60_000.0):
-    return validate(str(folder), slices(), evaluated, max_latency_ms).reason
+    return validate(str(folder), slices(), evaluated, max_latency_ms, WINDOW).reason
 
 
 def test_a_model_that_answers_as_it_was_evaluated_is_fine(model):
-    outcome = validate(str(model), slices(), EVALUATED, 60_000.0)
+    outcome = validate(str(model), slices(), EVALUATED, 60_000.0, WINDOW)
     assert outcome.reason is None
     assert outcome.questions == 3
     assert 0.0 <= outcome.largest_difference < 1e-6
@@ -108,7 +118,7 @@ def test_a_slice_that_was_not_evaluated_is_named(model):
 
 
 def test_a_model_that_is_too_slow_is_named_with_its_time(model):
-    outcome = validate(str(model), slices(), EVALUATED, 1e-3)
+    outcome = validate(str(model), slices(), EVALUATED, 1e-3, WINDOW)
     assert outcome.reason == (
         f"a slice takes {outcome.median_ms:.0f} ms, more than serving.max_latency_ms (0.001)"
     )
@@ -134,7 +144,7 @@ def test_a_model_that_does_not_load_is_one_line(tmp_path):
 
 
 def test_no_slice_to_ask_about_is_one_line(model):
-    outcome = validate(str(model), [], EVALUATED, 60_000.0)
+    outcome = validate(str(model), [], EVALUATED, 60_000.0, WINDOW)
     assert outcome.reason == "the test split has no slice to ask about"
 
 
@@ -142,6 +152,179 @@ def test_a_model_that_refuses_its_own_warm_up_does_not_load(tmp_path):
     folder = export(tmp_path / "model")
     write_warm_up(folder, "wrong")
     assert reason(folder).startswith("the server did not start: ")
+
+
+def test_a_server_that_does_not_begin_to_answer_is_told_with_the_last_line_of_its_log(
+    model, tmp_path, monkeypatch
+):
+    loading = tmp_path / "loading"
+    loading.write_text("#!/bin/sh\necho first >&2\necho loading version 1 >&2\nexec sleep 600\n")
+    loading.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(loading))
+    with (
+        pytest.raises(UnservableModelError) as info,
+        candidate_server(str(model), start_seconds=2.5),
+    ):
+        pytest.fail("nothing answers")
+    assert str(info.value) == (
+        "the server did not begin to answer within 2.5 s; the last line of its log: "
+        "loading version 1"
+    )
+
+
+SIDE = 8
+
+
+class Whole(tf.Module):
+    """Has all signatures; the probability is how far the mean of a slice is through the window."""
+
+    def __init__(self, flaw=None):
+        super().__init__()
+        self.flaw = flaw
+
+    def _outputs(self, signature, levels):
+        count = tf.size(levels)
+        probability = levels + (0.01 if self.flaw == f"{signature} probability" else 0.0)
+        if self.flaw == f"{signature} nan":
+            probability *= float("nan")
+        threshold = 0.6 if self.flaw == f"{signature} threshold" else 0.5
+        answer = {
+            prediction.PROBABILITY: probability,
+            prediction.DECISION: tf.cast(probability >= threshold, tf.int64),
+            prediction.THRESHOLD: tf.fill([count], threshold),
+        }
+        if signature.startswith("explain"):
+            side = SIDE // 2 if self.flaw == f"{signature} side" else SIDE
+            heat = 1.5 if self.flaw == f"{signature} range" else 0.5
+            answer[prediction.HEATMAP] = tf.fill([count, side, side], heat)
+        return answer
+
+    def _levels(self, examples):
+        number = tf.io.FixedLenFeature([], tf.float32)
+        spec = {
+            ct_example.IMAGE: tf.io.FixedLenFeature([], tf.string),
+            ct_example.SLOPE: number,
+            ct_example.INTERCEPT: number,
+        }
+        features = tf.io.parse_example(examples, spec)
+        mean = tf.map_fn(
+            lambda encoded: tf.reduce_mean(decode_stored(encoded)),
+            features[ct_example.IMAGE],
+            fn_output_signature=tf.float32,
+        )
+        hounsfield = mean * features[ct_example.SLOPE] + features[ct_example.INTERCEPT]
+        return (hounsfield - WINDOW[0]) / (WINDOW[1] - WINDOW[0])
+
+    def _picture_levels(self, image_bytes):
+        def mean(encoded):
+            grey, white = decode_picture(encoded)
+            return tf.reduce_mean(tf.cast(grey, tf.float32)) / white
+
+        return tf.map_fn(mean, image_bytes, fn_output_signature=tf.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, prediction.EXAMPLES)])
+    def serving_default(self, examples):
+        return self._outputs("serving_default", self._levels(examples))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, prediction.IMAGE_BYTES)])
+    def predict_image(self, image_bytes):
+        return self._outputs("predict_image", self._picture_levels(image_bytes))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, prediction.EXAMPLES)])
+    def explain(self, examples):
+        return self._outputs("explain", self._levels(examples))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, prediction.IMAGE_BYTES)])
+    def explain_image(self, image_bytes):
+        return self._outputs("explain_image", self._picture_levels(image_bytes))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, prediction.EXAMPLES)])
+    def transform_features(self, examples):
+        return {"image": tf.zeros([tf.size(examples), SIDE, SIDE, 1])}
+
+    def export(self, folder):
+        names = ("serving_default", "predict_image", "explain", "explain_image")
+        signatures = {name: getattr(self, name) for name in (*names, "transform_features")}
+        tf.saved_model.save(self, str(folder), signatures=signatures)
+
+
+def scanned(hounsfield, number):
+    """A slice of true HU, of another offset and slope than the window's."""
+    stored = np.rint((hounsfield + 1024.0) * 2.0).astype(np.uint16)
+    return make_example(StoredSlice(stored, 0.5, -1024.0, True), SliceFacts(f"slice-{number}", "a"))
+
+
+def scans():
+    # Lung and air far below the window, bone above it.
+    levels = np.random.default_rng(0).uniform(-1024.0, 700.0, (2, 16, 16))
+    return [scanned(one, number) for number, one in enumerate(levels)]
+
+
+def ask_other_signatures(folder, window=WINDOW):
+    with EmbeddedServer(folder, port=0) as server, Client(server.address) as client:
+        examples = scans()
+        check_other_signatures(client, examples, client.predict_examples(examples), window)
+
+
+def test_a_slice_and_its_picture_have_the_same_stored_values():
+    (one, *_) = scans()
+    picture, ingested = as_picture(one, WINDOW)
+    grey = tf.io.decode_png(picture).numpy()
+    assert grey.dtype == np.uint8
+    features = ingested.features.feature
+    encoded = features[ct_example.IMAGE].bytes_list.value[0]
+    assert (decode_stored(encoded).numpy() == grey).all()
+    slope = features[ct_example.SLOPE].float_list.value[0]
+    intercept = features[ct_example.INTERCEPT].float_list.value[0]
+    assert (intercept, 255 * slope + intercept) == pytest.approx(WINDOW)
+    assert 0 < (grey == 0).mean() < 0.1
+    assert 0.1 < (grey == 255).mean() < 0.3
+
+
+def test_signatures_that_agree_are_fine(tmp_path):
+    Whole().export(tmp_path / "1")
+    ask_other_signatures(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flaw", "said"),
+    [
+        ("predict_image probability", "signature 'predict_image' gives slice slice-0 the prob"),
+        ("predict_image threshold", "signature 'predict_image' gives slice slice-0 the threshold"),
+        ("predict_image nan", "of signature 'predict_image', the probability nan is not in"),
+        ("explain probability", "signature 'explain' gives slice slice-0 the probability"),
+        (
+            "explain side",
+            r"signature 'explain' gives a heat map of \(4, 4\) for an input of 8 by 8",
+        ),
+        ("explain range", "did not give a heatmap with values from 0 to 1"),
+        ("explain_image probability", "signature 'explain_image' gives slice slice-0 the prob"),
+        ("explain_image side", "signature 'explain_image' gives a heat map"),
+    ],
+)
+def test_a_signature_that_answers_otherwise_is_named(tmp_path, flaw, said):
+    Whole(flaw).export(tmp_path / "1")
+    with pytest.raises(CtnetError, match=said) as info:
+        ask_other_signatures(tmp_path)
+    assert "\n" not in str(info.value)
+
+
+def test_pictures_that_are_read_under_another_window_are_noticed(tmp_path):
+    Whole().export(tmp_path / "1")
+    with pytest.raises(UnservableModelError, match="'predict_image' gives slice slice-0"):
+        ask_other_signatures(tmp_path, (-1350.0, 150.0))
+
+
+def test_a_model_is_refused_for_what_its_other_signatures_answer(tmp_path):
+    Whole("explain_image nan").export(tmp_path / "model")
+    examples = scans()
+    evaluated = {}
+    for number, one in enumerate(examples):
+        (level,) = Whole()._levels(tf.constant([one.SerializeToString()])).numpy()
+        evaluated[f"slice-{number}"] = float(level)
+    outcome = validate(str(tmp_path / "model"), examples, evaluated, 60_000.0, WINDOW)
+    assert outcome.reason == ("of signature 'explain_image', the probability nan is not in [0, 1]")
+    assert outcome.largest_difference < 1e-6
 
 
 def artifact(artifact_type, folder, artifact_id):
@@ -185,6 +368,7 @@ def test_the_blessing_is_what_tfx_s_pusher_reads(inputs, tmp_path, max_latency_m
         examples=tfx.dsl.Channel(type=standard_artifacts.Examples),
         evaluation=tfx.dsl.Channel(type=standard_artifacts.ModelEvaluation),
         max_latency_ms=max_latency_ms,
+        window=WINDOW,
         code_version="1",
     )
     Executor().Do(inputs, {"blessing": [blessing]}, component.exec_properties)

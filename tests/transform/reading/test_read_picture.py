@@ -213,6 +213,14 @@ def test_pixels_that_are_missing_or_harmed_are_not_filled_up_with_black(read):
         assert caught.value.reason is Reason.UNREADABLE
 
 
+def test_a_large_png_that_ends_in_black_is_whole(read):
+    # The last kilobytes unpack to megabytes, which come when all of the file has been taken up.
+    picture = np.zeros((2048, 2048), np.uint8)
+    picture[:200] = np.random.default_rng(0).integers(0, 256, (200, 2048), dtype=np.uint8)
+    stored = read(encoded(picture, "PNG")).stored
+    assert np.array_equal(stored > 0, picture > 0)
+
+
 def test_an_interlaced_png_is_read(read):
     adam7 = (
         (0, 0, 8, 8),
