@@ -1,0 +1,1 @@
+"""ShortcutProbes: asks the export about slices without their lungs, to see what else it learned."""
