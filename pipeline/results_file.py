@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -33,6 +34,17 @@ def is_within(path: Path, folder: Path) -> bool:
         return False
 
 
+def _is_stream(path: Path) -> bool:
+    """Whether a path is a device, a pipe, or what a process has open (`/dev/stdout`), and no file.
+
+    Raises:
+      OSError: no file can have this name, or a folder may not be entered.
+    """
+    # These are links to a file where a shell redirects, and still mean the stream.
+    of_process = path.absolute().parts[1:2] in (("dev",), ("proc",))
+    return path.exists() and (of_process or not path.is_file())
+
+
 def _check_replaceable(output: Path, inputs: Sequence[Path]) -> None:
     """Refuse to write over what is not ours to lose.
 
@@ -42,8 +54,7 @@ def _check_replaceable(output: Path, inputs: Sequence[Path]) -> None:
     Raises:
       ConfigError: the file is one of these.
     """
-    # Devices and pipes have nothing to lose.
-    if not output.is_file():
+    if not output.exists():
         return
     if any(_is_same(one, output) for one in inputs):
         raise ConfigError(f"{output}: is one of the files to predict; name another with --output")
@@ -107,14 +118,16 @@ def results_file(
       ConfigError: the file cannot be written, or would replace what is no earlier result.
     """
     try:
-        _check_replaceable(output, inputs)
-        special = output.exists() and not output.is_file()
+        special = _is_stream(output)
+        if not special:
+            _check_replaceable(output, inputs)
     # A name that no file can have, or a folder that may not be entered.
     except OSError as error:
         raise _cannot_be_written(output, error) from error
     if special:
         try:
-            with output.open("w", encoding="utf-8", newline="") as stream:
+            # At the end: what standard output was redirected to keeps what it holds.
+            with output.open("a", encoding="utf-8", newline="") as stream:
                 yield stream
         except OSError as error:
             raise _cannot_be_written(output, error) from error
@@ -126,6 +139,9 @@ def results_file(
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}{UNFINISHED}")
         stream = unfinished.open("x", encoding="utf-8", newline="")
+        # Results name patients: a file that others may not read stays one.
+        if target.exists():
+            shutil.copymode(target, unfinished)
     except OSError as error:
         raise _cannot_be_written(output, error) from error
     try:

@@ -70,6 +70,9 @@ _SIGNATURE_DEF = "signature_def"
 
 _HIGHEST_VERSION = 2**63 - 1
 
+# How gRPC says that a message is over a size limit: in C++ (and Python) and Go, and in Java.
+_TOO_LARGE = ("larger than max", "exceeds maximum size")
+
 _Answer = tuple[Prediction, np.ndarray | None]
 
 
@@ -395,11 +398,13 @@ class Client:
             raise self._explained(error) from error
         names = (PROBABILITY, DECISION, THRESHOLD)
         columns = [
-            tf.make_ndarray(response.outputs[name]).ravel().tolist()
+            tf.make_ndarray(response.outputs[name]).ravel()
             for name in names
             if name in response.outputs
         ]
-        if [len(column) for column in columns] != [len(values)] * len(names):
+        if [(len(column), column.dtype.kind) for column in columns] != [
+            (len(values), kind) for kind in ("f", "i", "f")
+        ]:
             raise CtnetError(
                 f"{self._asked} at {self._address} did not give {', '.join(names)} for"
                 f" each of {len(values)} slices: it is not a ctnet model; ask for another"
@@ -408,8 +413,10 @@ class Client:
         if explains:
             heatmaps = self._heatmaps(response, len(values))
         return [
-            (Prediction(float(probability), int(decision), float(threshold)), heatmap)
-            for probability, decision, threshold, heatmap in zip(*columns, heatmaps, strict=True)
+            (Prediction(probability, decision, threshold), heatmap)
+            for probability, decision, threshold, heatmap in zip(
+                *(column.tolist() for column in columns), heatmaps, strict=True
+            )
         ]
 
     def _heatmaps(self, response: predict_pb2.PredictResponse, count: int) -> list[np.ndarray]:
@@ -417,7 +424,7 @@ class Client:
         maps = tf.make_ndarray(response.outputs[HEATMAP]) if HEATMAP in response.outputs else None
         if (
             maps is None
-            or maps.ndim != 3
+            or (maps.ndim, maps.dtype.kind) != (3, "f")
             or maps.shape != (count, maps.shape[1], maps.shape[1])
             or not ((maps >= 0) & (maps <= 1)).all()
         ):
@@ -471,8 +478,8 @@ class Client:
                 return RefusedRequestError(self._address, details)
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
                 # So end messages over somebody's size limit, which smaller ones may keep; and
-                # requests to a server with too many waiting, which more of them do not help.
-                if "queue full" not in details:
+                # requests to a server with too much to do, which more of them do not help.
+                if any(words in details for words in _TOO_LARGE):
                     return RefusedRequestError(self._address, details)
                 return CtnetError(
                     f"the server at {self._address} has too many requests ({details}): ask again "

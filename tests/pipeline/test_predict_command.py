@@ -206,6 +206,25 @@ def test_results_go_to_a_file_and_nothing_else_does(ctnet, picture, tmp_path):
     assert json_lines(target.read_text())[0]["decision"] == 0
 
 
+def test_a_file_that_others_may_not_read_stays_one(ctnet, picture, tmp_path):
+    target = tmp_path / "results.csv"
+    target.touch(0o600)
+    assert ctnet(picture("a.png", 51), "--format", "csv", "--output", target)[0] == 0
+    assert target.read_text().startswith("path,")
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_the_process_has_open_is_written_to_and_not_replaced(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("kept\n")
+    with log.open("a") as stream:
+        with results_file(Path(f"/proc/self/fd/{stream.fileno()}"), [], pytest.fail) as results:
+            results.write("new\n")
+        stream.write("later\n")
+    assert log.read_text() == "kept\nnew\nlater\n"
+    assert list(tmp_path.iterdir()) == [log]
+
+
 def test_an_input_is_never_written_over(ctnet, picture):
     path = picture("a.png", 51)
     before = path.read_bytes()

@@ -30,11 +30,17 @@ class Scripted(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Answers every request alike, after the statuses that it was given have been used up."""
 
     def __init__(
-        self, *statuses, outputs=(PROBABILITY, DECISION, THRESHOLD), wait=None, details="not now"
+        self,
+        *statuses,
+        outputs=(PROBABILITY, DECISION, THRESHOLD),
+        answer=None,
+        wait=None,
+        details="not now",
     ):
         self.statuses = list(statuses)
         self.details = details
         self.outputs = outputs
+        self.answer = answer or {}
         self.wait = wait
         self.arrivals = []
         self.specs = []
@@ -57,6 +63,7 @@ class Scripted(prediction_service_pb2_grpc.PredictionServiceServicer):
             PROBABILITY: tf.constant([ANSWER.probability] * count),
             DECISION: tf.constant([ANSWER.decision] * count, tf.int64),
             THRESHOLD: tf.constant([ANSWER.threshold] * count),
+            **self.answer,
         }
         response = predict_pb2.PredictResponse()
         for name in self.outputs:
@@ -129,12 +136,20 @@ def test_no_other_failure_is_repeated(status):
     assert len(failing.arrivals) == 1
 
 
-def test_a_server_with_too_many_requests_is_not_sent_more_of_them(tmp_path, picture):
+@pytest.mark.parametrize(
+    "details",
+    [
+        "queue full: 128 requests are waiting; try again later",
+        "9999 bytes of other requests are pending, of at most 10000; try again later",
+        "Concurrent RPC limit exceeded!",
+    ],
+)
+def test_a_server_with_too_many_requests_is_not_sent_more_of_them(tmp_path, picture, details):
     """Each slice by itself would be sixteen requests in the place of one."""
     paths = [tmp_path / f"{number}.png" for number in range(3)]
     for path in paths:
         path.write_bytes(picture(100))
-    full = Scripted(grpc.StatusCode.RESOURCE_EXHAUSTED, details="queue full: 128 are waiting")
+    full = Scripted(grpc.StatusCode.RESOURCE_EXHAUSTED, details=details)
     with serve(full) as address, Client(address) as client:
         line = one_line_error(lambda: list(client.predict_files(paths)))
     assert "has too many requests" in line
@@ -220,6 +235,21 @@ def test_a_slow_server_is_named_with_the_time_it_had():
 @pytest.mark.parametrize("outputs", [(), (PROBABILITY,), (DECISION, THRESHOLD)])
 def test_an_answer_without_the_outputs_of_ctnet_is_no_prediction(outputs):
     with serve(Scripted(outputs=outputs)) as address, Client(address) as client:
+        line = one_line_error(lambda: client.predict_pictures([b"x"]))
+    assert "not a ctnet model" in line
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {DECISION: tf.constant([float("nan")])},
+        {DECISION: tf.constant([b"covid"])},
+        {PROBABILITY: tf.constant([b"x"])},
+        {THRESHOLD: tf.constant([1], tf.int64)},
+    ],
+)
+def test_an_answer_of_other_types_is_no_prediction(answer):
+    with serve(Scripted(answer=answer)) as address, Client(address) as client:
         line = one_line_error(lambda: client.predict_pictures([b"x"]))
     assert "not a ctnet model" in line
 
