@@ -85,7 +85,8 @@ def blend(grey: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     )
     heat = np.clip(np.asarray(fitted), 0.0, 1.0)
     colours = colormaps[_COLOURS](heat)[..., :3] * 255
-    alpha = _OPACITY * heat[..., np.newaxis]
+    # Squared, so that weak heat, of which a map is full, does not veil the lung.
+    alpha = _OPACITY * heat[..., np.newaxis] ** 2
     blended: np.ndarray = np.rint(grey[..., np.newaxis] * (1 - alpha) + colours * alpha)
     return blended.astype(np.uint8)
 

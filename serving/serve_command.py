@@ -155,8 +155,17 @@ def serve(
     ):
         if not 0 < value <= _HIGHEST:
             raise ConfigError(f"{option} is {value}: give more than 0, at most {_HIGHEST}")
-    if max_pending_bytes < 1:
-        raise ConfigError(f"--max-pending-bytes is {max_pending_bytes}: give 1 or more")
+    for option, number in (
+        ("--max-batch-size", max_batch_size),
+        ("--batch-threads", batch_threads),
+        ("--queue-limit", queue_limit),
+        ("--max-request-rows", max_request_rows),
+        ("--max-pending-bytes", max_pending_bytes),
+    ):
+        if number < 1:
+            raise ConfigError(f"{option} is {number}: give 1 or more")
+    if port == rest_port != 0 and not no_rest:
+        raise ConfigError(f"--port and --rest-port are both {port}: give two ports, or --no-rest")
     if (tls_cert is None) != (tls_key is None):
         raise ConfigError("--tls-cert and --tls-key belong together: give both")
     if tls_client_ca is not None and tls_cert is None:
