@@ -74,6 +74,11 @@ def error_response(status: int, message: str) -> Response:
     return Response(status, json.dumps({"error": message}).encode())
 
 
+def takes_body(path: str) -> bool:
+    """Whether requests to a path have a body; any other path is answered without one."""
+    return _ASK.fullmatch(path) is not None
+
+
 class RestApi:
     """Answers requests for the served model; any number of threads may ask at once."""
 

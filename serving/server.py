@@ -25,7 +25,7 @@ from serving.model_service import ModelService
 from serving.model_versions import ModelVersion
 from serving.pending_bytes import PendingBytes
 from serving.prediction_service import PredictionService
-from serving.rest_api import RestApi
+from serving.rest_api import RestApi, takes_body
 from serving.rest_server import RestServer
 from serving.served_models import ServedModels
 from serving.server_metrics import ServerMetrics
@@ -158,6 +158,7 @@ class EmbeddedServer:
                 running.rest = RestServer(
                     rest_where,
                     RestApi(running.models, running.metrics, self._rest_timeout_seconds).answer,
+                    takes_body=takes_body,
                     max_body_bytes=self._max_message_bytes,
                     request_seconds=self._rest_timeout_seconds,
                     pending=running.pending,
@@ -293,7 +294,6 @@ class _Running:
         if self.rest is not None:
             self.rest.stop(grace)
         grpc_stopped.wait()
-        left = max(until - time.monotonic(), 0.0)
         if self.watcher is not None:
-            self.watcher.stop(left)
-        self.batcher.close(max(left, _LAST_BATCH_SECONDS))
+            self.watcher.stop(max(until - time.monotonic(), 0.0))
+        self.batcher.close(max(until - time.monotonic(), _LAST_BATCH_SECONDS))

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import urllib.request
 from concurrent import futures
 
 import grpc
@@ -32,6 +33,15 @@ class Steps:
         self.begun.set()
         assert self.go.wait(30)
         return inputs
+
+
+class Deadline(CallLimits):
+    """One that passes when it is told to; nobody waits for it."""
+
+    passed = False
+
+    def expired(self):
+        return self.passed
 
 
 @pytest.fixture
@@ -76,12 +86,19 @@ def test_what_is_wanted_is_computed_part_by_part(ask, steps):
 
 
 def test_a_deadline_that_passes_spares_the_remaining_parts(ask, steps):
-    answer = ask(CallLimits.of_seconds(0.3))
+    limits = Deadline()
+    answer = ask(limits)
     assert steps.begun.wait(30)
-    assert code_of(answer) == grpc.StatusCode.DEADLINE_EXCEEDED
+    limits.passed = True
     steps.go.set()
+    assert code_of(answer) == grpc.StatusCode.DEADLINE_EXCEEDED
     assert ask(inputs={"values": np.arange(2.0)}).result(30)["values"].tolist() == [0.0, 1.0]
     assert steps.parts == 2
+
+
+def test_who_waits_is_told_when_the_deadline_passes(ask):
+    answer = ask(CallLimits.of_seconds(0.3))
+    assert code_of(answer) == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def test_a_caller_who_goes_away_spares_the_remaining_parts(ask, steps):
@@ -151,7 +168,7 @@ def served(model_dir):
     """A server of small batches, and its stub."""
     batching = BatchingOptions(max_batch_size=2, max_request_rows=100, threads=1)
     with (
-        EmbeddedServer(model_dir, port=0, batching=batching) as server,
+        EmbeddedServer(model_dir, port=0, rest_port=0, batching=batching) as server,
         grpc.insecure_channel(server.address) as channel,
     ):
         yield server, prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -159,7 +176,11 @@ def served(model_dir):
 
 def in_flight(server, call):
     end = time.monotonic() + 30
-    while "processed_batch_size_count 1" not in server._running.metrics.text():
+    url = f"{server.rest_url}/monitoring/prometheus/metrics"
+    while True:
+        with urllib.request.urlopen(url, timeout=30) as response:
+            if "processed_batch_size_count 1" in response.read().decode():
+                return
         assert not call.done()
         assert time.monotonic() < end
         time.sleep(0.01)

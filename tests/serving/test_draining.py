@@ -1,5 +1,8 @@
 """SIGTERM: what was accepted is answered, nothing new is taken, and the process ends with 0."""
 
+import collections
+import contextlib
+import http.client
 import json
 import signal
 import subprocess
@@ -15,6 +18,9 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from serving.listening import listen_address
+from serving.rest_api import Response
+from serving.rest_server import RestServer
 from transform.prediction import MODEL_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +99,49 @@ def test_sigterm_answers_what_was_accepted_over_grpc_and_rest(model_dir):
         process.communicate()
     assert process.returncode == 0
     assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_a_stop_under_load_gives_whole_answers_or_closes_the_connection():
+    statuses = collections.Counter()
+
+    def ask_until_closed(port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        with (
+            contextlib.closing(connection),
+            contextlib.suppress(ConnectionError, http.client.HTTPException),
+        ):
+            while True:
+                connection.request("POST", "/", b"{}")
+                response = connection.getresponse()
+                response.read()
+                statuses[response.status] += 1
+                if response.getheader("Connection") == "close":
+                    break
+                # Else each connection would be busy all the time.
+                time.sleep(0.001)
+
+    for _ in range(30):
+        server = RestServer(
+            listen_address("127.0.0.1", 0), lambda *_: Response(200, b"{}"), max_body_bytes=1000
+        )
+        server.start()
+        clients = [
+            threading.Thread(target=ask_until_closed, args=(server.port,)) for _ in range(16)
+        ]
+        for client in clients:
+            client.start()
+        begun = time.monotonic()
+        while statuses.total() < 100:
+            assert time.monotonic() - begun < 30
+            time.sleep(0.001)
+        server.stop(20)
+        assert time.monotonic() - begun < 50
+        for client in clients:
+            client.join(40)
+            assert not client.is_alive()
+        assert set(statuses) == {200}
+        statuses.clear()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import queue
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +16,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from serving.pending_bytes import PendingBytes
 from serving.request_error import RequestError
 from serving.server import EmbeddedServer
+from serving.server_metrics import ServerMetrics
 from serving.server_options import BatchingOptions
 from transform.prediction import MODEL_NAME
 
@@ -24,23 +26,61 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 def test_a_request_is_counted_until_it_is_answered():
     pending = PendingBytes(100)
-    with pending.claim(60), pending.claim() as growing:
+    with pending.claim(60), pending.arriving() as growing:
         growing.add(40)
         with pytest.raises(RequestError) as info:
             growing.add(1)
         assert info.value.code == EXHAUSTED
+        growing.arrived()
         with pytest.raises(RequestError), pending.claim(1):
             pass
+    with pending.claim(100), pytest.raises(RequestError), pending.claim(1):
+        pass
     with pending.claim(100):
         pass
 
 
 def test_a_request_that_is_alone_may_be_larger_than_the_budget():
     pending = PendingBytes(100)
-    with pending.claim(60) as alone:
-        alone.add(500)
+    with pending.claim(500):
         with pytest.raises(RequestError), pending.claim(1):
             pass
+        with pending.claim(0):
+            pass
+    with pending.arriving() as alone:
+        alone.add(300)
+        alone.add(200)
+        alone.arrived()
+        with pytest.raises(RequestError), pending.claim(1):
+            pass
+    with pending.claim(100):
+        pass
+
+
+def test_requests_that_are_arriving_leave_half_of_the_budget_to_the_others():
+    pending = PendingBytes(100)
+    with pending.arriving() as first, pending.arriving() as second:
+        first.add(30)
+        second.add(20)
+        with pytest.raises(RequestError, match="arriving"):
+            second.add(1)
+        with pending.claim(50), pytest.raises(RequestError, match="pending"), pending.claim(1):
+            pass
+        first.arrived()
+        second.add(30)
+    with pending.claim(100):
+        pass
+
+
+def test_a_large_request_that_came_in_alone_is_refused_where_others_came_meanwhile():
+    pending = PendingBytes(100)
+    with pending.arriving() as large:
+        large.add(500)
+        with pending.claim(50), pytest.raises(RequestError):
+            large.arrived()
+        large.arrived()
+    with pending.claim(100):
+        pass
 
 
 def wait_request(seconds):
@@ -74,7 +114,22 @@ BATCHES = ":tensorflow:serving:batching_session:processed_batch_size_count"
 QUEUE_LENGTH = ":tensorflow:serving:batching_session:queue_length"
 
 
-def test_grpc_and_rest_share_one_budget_of_bytes(model_dir):
+@pytest.fixture
+def go(monkeypatch):
+    """Batches of servers that are started from now on are counted, but wait for this."""
+    event = threading.Event()
+    count = ServerMetrics.observe_batch
+
+    def count_and_wait(self, rows):
+        count(self, rows)
+        assert event.wait(60)
+
+    monkeypatch.setattr(ServerMetrics, "observe_batch", count_and_wait)
+    yield event
+    event.set()
+
+
+def test_grpc_and_rest_share_one_budget_of_bytes(model_dir, go):
     batching = BatchingOptions(threads=1, max_batch_size=400)
     # 300 numbers are 1200 bytes.
     large, small = [0.0] * 300, [0.0]
@@ -95,7 +150,7 @@ def test_grpc_and_rest_share_one_budget_of_bytes(model_dir):
             except urllib.error.HTTPError as error:
                 return error.code, json.load(error)
 
-        computed = stub.Predict.future(wait_request([3.0, *large]), timeout=60)
+        computed = stub.Predict.future(wait_request([0.0, *large]), timeout=60)
         until(server, f"{BATCHES} 1")
         with pytest.raises(grpc.RpcError) as info:
             stub.Predict(wait_request(large), timeout=30)
@@ -104,8 +159,9 @@ def test_grpc_and_rest_share_one_budget_of_bytes(model_dir):
         status, error = ask_rest(large)
         assert status == 429
         assert "pending" in error["error"]
-        assert not computed.done()
         waiting = stub.Predict.future(wait_request(small), timeout=60)
+        until(server, f"{QUEUE_LENGTH} 1")
+        go.set()
         assert len(computed.result().outputs["seconds"].float_val) == 301
         assert len(waiting.result().outputs["seconds"].float_val) == 1
         assert len(stub.Predict(wait_request(large), timeout=30).outputs["rows"].int_val) == 300
@@ -113,7 +169,7 @@ def test_grpc_and_rest_share_one_budget_of_bytes(model_dir):
 
 
 @pytest.fixture
-def tiny(model_dir):
+def tiny(model_dir, go):
     """A server of one thread and one place to wait, and its channel."""
     batching = BatchingOptions(threads=1, max_batch_size=1, max_queued=1)
     with (
@@ -123,10 +179,10 @@ def tiny(model_dir):
         yield server, channel
 
 
-def test_health_is_told_while_predictions_are_refused(tiny):
+def test_health_is_told_while_predictions_are_refused(tiny, go):
     server, channel = tiny
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    computed = stub.Predict.future(wait_request([3.0]), timeout=60)
+    computed = stub.Predict.future(wait_request([0.0]), timeout=60)
     until(server, f"{BATCHES} 1")
     waiting = stub.Predict.future(wait_request([0.0]), timeout=60)
     until(server, f"{QUEUE_LENGTH} 1")
@@ -135,7 +191,7 @@ def test_health_is_told_while_predictions_are_refused(tiny):
     for call in refused:
         assert call.exception().code() == EXHAUSTED
     assert health_of(channel) == 1
-    assert not computed.done()
+    go.set()
     assert [list(call.result().outputs["rows"].int_val) for call in (computed, waiting)] == [
         [1]
     ] * 2

@@ -245,6 +245,29 @@ def test_other_methods_are_refused(wire, method):
     assert wire.getresponse().status == 405
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("POST", "/nothing", 400), ("POST", MODEL, 400), ("PUT", f"{MODEL}:predict", 405)],
+)
+def test_what_nobody_answers_is_refused_before_its_body(wire, method, path, status):
+    wire.putrequest(method, path)
+    wire.putheader("Content-Length", "900")
+    wire.endheaders()
+    response = wire.getresponse()
+    assert response.status == status
+    assert response.getheader("Connection") == "close"
+
+
+@pytest.mark.parametrize("method", ["predict", "PREDICT", "classify", "Regress"])
+@pytest.mark.parametrize("which", ["", "/versions/10", "/labels/stable"])
+def test_every_path_that_takes_a_body_gets_it(wire, method, which):
+    wire.request("POST", f"{MODEL}{which}:{method}", b'{"signature_name": "nobody knows"')
+    response = wire.getresponse()
+    assert response.status in (400, 404)
+    # Closed where the body was left unread.
+    assert response.getheader("Connection") is None
+
+
 def test_a_path_that_is_none_is_a_bad_request(small):
     for path in ("/", "/v1/models/", "/v2/models/ctnet", f"{MODEL}/versions/{10**30}"):
         assert ask(f"{small.rest_url}{path}")[0] == 400

@@ -1,5 +1,6 @@
 """Nobody holds the connections of the REST API by being slow."""
 
+import collections
 import contextlib
 import http.client
 import json
@@ -11,6 +12,7 @@ import pytest
 
 from serving.listening import listen_address
 from serving.pending_bytes import PendingBytes
+from serving.request_error import RequestError
 from serving.rest_api import Response
 from serving.rest_server import RestServer
 
@@ -142,19 +144,54 @@ def test_connections_beyond_the_limit_are_refused_at_once(http_server):
 
 def test_the_longest_idle_connection_gives_way_to_a_new_one(http_server):
     http_server.start(max_connections=2)
-    with http_server.keep_alive() as oldest, http_server.keep_alive() as newer:
-        for connection in (oldest, newer):
-            connection.request("GET", "/")
-            response = connection.getresponse()
+    with http_server.connect() as oldest, http_server.keep_alive() as newer:
+        for _ in range(2):
+            newer.request("GET", "/")
+            response = newer.getresponse()
             assert (response.status, response.read()) == (200, b"{}")
-        # Its answer is read before the server notes that the connection rests.
-        end = time.monotonic() + 30
-        while (status := http_server.status()) != 200:
-            assert status == 503
-            assert time.monotonic() < end
-        assert oldest.sock.recv(1) == b""
+        assert http_server.status() == 200
+        assert oldest.recv(1) == b""
         newer.request("GET", "/")
         assert newer.getresponse().status == 200
+
+
+def test_more_clients_than_connections_get_whole_answers_or_none(http_server):
+    http_server.start(max_connections=4)
+    statuses = collections.Counter()
+    end = time.monotonic() + 1.5
+
+    def ask_again_and_again():
+        while time.monotonic() < end:
+            # Closed where it gives way to another.
+            closed = contextlib.suppress(OSError, http.client.HTTPException)
+            with closed, http_server.keep_alive() as connection:
+                while time.monotonic() < end:
+                    connection.request("POST", "/", b"{}")
+                    response = connection.getresponse()
+                    response.read()
+                    statuses[response.status] += 1
+                    # Where nothing rests, nothing gives way.
+                    time.sleep(0.002)
+
+    clients = [threading.Thread(target=ask_again_and_again) for _ in range(6)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join(30)
+    assert statuses[200] > 10
+    assert set(statuses) <= {200, 503}
+
+
+def test_who_ends_a_request_too_early_is_told_so(http_server):
+    http_server.start()
+    for half in (b"GET /", b"GET / HTTP/1.1\r\nHost: x\r\n", HEAD + b"\r\nx"):
+        with http_server.connect() as connection:
+            connection.sendall(half)
+            connection.shutdown(socket.SHUT_WR)
+            status, error = status_of(connection)
+            assert status == 400
+            assert "ended" in error["error"]
+    assert not http_server.held.acquire(blocking=False)
 
 
 @pytest.mark.parametrize(
@@ -190,4 +227,43 @@ def test_who_only_announces_a_body_takes_no_room_from_others(http_server):
     http_server.start(pending=PendingBytes(1000))
     with http_server.connect() as connection:
         connection.sendall(HEAD + b"\r\n" + b"x")
-        assert http_server.status(body=b"x" * 900) == 200
+        assert http_server.status(body=b"x" * 400) == 200
+
+
+def test_a_request_without_a_body_is_answered_whatever_is_pending(http_server):
+    http_server.start(pending=PendingBytes(100))
+    with http_server.connect() as connection:
+        connection.sendall(HEAD + b"\r\n" + b"x" * 900)
+        assert http_server.held.acquire(timeout=30)
+        assert http_server.status() == 200
+        assert http_server.status(body=b"") == 200
+        assert http_server.status(body=b"x") == 429
+        http_server.go.set()
+        assert status_of(connection)[0] == 200
+
+
+def test_a_body_that_does_not_come_leaves_half_the_budget_to_what_is_there(http_server):
+    pending = PendingBytes(1000)
+    http_server.start(pending=pending)
+    with http_server.connect() as connection:
+        connection.sendall(HEAD + b"\r\n" + b"x" * 600)
+        end = time.monotonic() + 30
+        while http_server.status(body=b"x") != 429:
+            assert time.monotonic() < end
+        with pending.claim(500):
+            pass
+        with pytest.raises(RequestError), pending.claim(501):
+            pass
+        connection.sendall(b"x" * 300)
+        http_server.go.set()
+        assert status_of(connection)[0] == 200
+
+
+def test_a_body_that_nobody_wants_is_not_waited_for(http_server):
+    http_server.start(takes_body=lambda path: path != "/hold")
+    http_server.go.set()
+    for end in (b"\r\n", b"Expect: 100-continue\r\n\r\n"):
+        with http_server.connect() as connection:
+            connection.sendall(HEAD + end)
+            assert status_of(connection)[0] == 200
+            assert connection.recv(1) == b""
