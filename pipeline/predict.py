@@ -21,14 +21,14 @@ from pipeline.prediction_output import (
     slice_writer,
 )
 from pipeline.printable import printable
-from pipeline.results_file import is_within, results_file
+from pipeline.results_file import Results, is_within, results_file
 from serving.client import Client
 from serving.client_tls import Tls
 from serving.overlay import OverlayFolder
 from serving.patient import Patient
 from serving.patient_result import PatientMeans, PatientResult
 from serving.slice_result import ExplainedSlice, SliceResult
-from transform.errors import ConfigError, CtnetError
+from transform.errors import ConfigError
 from transform.reading import SlicePick
 
 
@@ -84,7 +84,7 @@ class Watcher(Protocol):
         """No more slices come."""
 
     def warned(self, line: str) -> None:
-        """A slice failed, or a result needs a word of caution."""
+        """A slice failed, or there is something else that whoever reads the results should know."""
 
 
 class PatientNames:
@@ -137,6 +137,7 @@ def _slice_record(result: SliceResult, names: PatientNames) -> dict[str, str | i
 
 def _patient_record(result: PatientResult, names: PatientNames) -> Record:
     return {
+        "path": _encodable(str(result.path)),
         "patient": names.of(result.patient),
         "probability": result.probability,
         "decision": result.decision,
@@ -162,22 +163,23 @@ def _check_overlay_folder(explain: Path, inputs: Sequence[Path]) -> None:
 
 
 def _answers(client: Client, request: PredictRequest, watcher: Watcher) -> Iterator[ExplainedSlice]:
-    # What an earlier run left in a folder of slices is none of them.
-    earlier = [request.output] if request.output else []
+    def warned(line: str) -> None:
+        watcher.warned(printable(_encodable(line)))
+
     if request.explain is not None:
         return client.explain_files(
             request.inputs,
             request.batch_size,
             slices=request.slices,
             found=watcher.found,
-            leave_out=earlier,
+            warned=warned,
         )
     predicted = client.predict_files(
         request.inputs,
         request.batch_size,
         slices=request.slices,
         found=watcher.found,
-        leave_out=earlier,
+        warned=warned,
     )
     return (ExplainedSlice(result) for result in predicted)
 
@@ -190,7 +192,7 @@ def _write_patients(
     watcher: Watcher,
 ) -> None:
     writer = patient_writer(request.form, stream)
-    if request.form == OutputFormat.TABLE and any(one.slices for one in results):
+    if request.form == OutputFormat.TABLE:
         stream.write("\n")
     for result in results:
         writer.add(_patient_record(result, names))
@@ -201,13 +203,21 @@ def _write_patients(
                 " several people or days, ask about each series alone"
             )
     writer.finish()
+    mixed = [one for one in results if one.pictures > 1 and not one.patient.in_header]
+    if mixed:
+        others = f"; so were those of {len(mixed) - 1} more" if len(mixed) > 1 else ""
+        watcher.warned(
+            f"{printable(_encodable(str(mixed[0].path)))}: its {mixed[0].pictures} pictures name "
+            f"no patient and were averaged as one{others}"
+        )
 
 
 def predict(request: PredictRequest, watcher: Watcher) -> bool:
     """Ask about all slices, and write every result.
 
-    Where the server goes away, the slices that were answered are written before the error is
-    raised; patients' results are not, because slices would be missing from them.
+    Where the run ends early, the slices that were answered are written first: to standard output,
+    or to the unfinished file that `results_file` keeps. Patients' results are not, because slices
+    would be missing from them.
 
     Args:
       request: what to ask.
@@ -217,13 +227,14 @@ def predict(request: PredictRequest, watcher: Watcher) -> bool:
       Whether every slice was predicted.
 
     Raises:
-      ConfigError: the files of TLS, the output or the folder of overlays cannot be used.
+      ConfigError: the address, the files of TLS, the output or the folder of overlays cannot be
+        used.
       CtnetError: the server cannot answer, or the model cannot explain.
     """
     names = PatientNames(keep=request.keep_patient_ids)
     only_patients = request.patients and request.form != OutputFormat.TABLE
     means = PatientMeans()
-    whole, answered = True, 0
+    asked = failed = 0
     with (
         Client(
             request.server,
@@ -238,16 +249,18 @@ def predict(request: PredictRequest, watcher: Watcher) -> bool:
     ):
         if request.explain is not None:
             _check_overlay_folder(request.explain, request.inputs)
-        stream: TextIO = sys.stdout
+        results = Results(sys.stdout)
         if request.output is not None:
-            stream = stack.enter_context(
-                results_file(
-                    request.output, request.inputs, lambda line: watcher.warned(printable(line))
-                )
+            results = stack.enter_context(
+                results_file(request.output, lambda line: watcher.warned(printable(line)))
             )
         overlays = OverlayFolder(request.explain) if request.explain is not None else None
-        writer = slice_writer(request.form, stream, explained=overlays is not None)
-        broken: CtnetError | None = None
+        writer = slice_writer(
+            request.form,
+            results.stream,
+            explained=overlays is not None,
+            patients=request.patients,
+        )
         try:
             for one in _answers(client, request, watcher):
                 record = _slice_record(one.result, names)
@@ -258,19 +271,28 @@ def predict(request: PredictRequest, watcher: Watcher) -> bool:
                     writer.add(record)
                 if request.patients:
                     means.add(one.result)
+                asked += 1
                 if one.result.error:
-                    whole = False
+                    failed += 1
                     watcher.warned(printable(_encodable(one.result.error)))
-                answered += 1
+                else:
+                    results.answered += 1
                 watcher.answered()
-        # What was answered before the server went away is still worth having.
-        except CtnetError as error:
-            broken = error
+        # What was answered before the server, or the user's patience, went away is worth having.
+        except BaseException:
+            watcher.asked_all()
+            if results.answered and not only_patients:
+                with contextlib.suppress(OSError):
+                    writer.finish()
+            raise
         watcher.asked_all()
-        if not only_patients and (answered or broken is None):
+        if not only_patients:
             writer.finish()
-        if broken is not None:
-            raise broken
         if request.patients:
-            _write_patients(means.results(), request, stream, names, watcher)
-    return whole
+            _write_patients(means.results(), request, results.stream, names, watcher)
+    if request.explain is not None and failed < asked:
+        watcher.warned(f"the overlays are in {printable(_encodable(str(request.explain)))}")
+    if failed:
+        were = "was" if failed == 1 else "were"
+        watcher.warned(f"{failed} of {asked} slices {were} not predicted")
+    return not failed

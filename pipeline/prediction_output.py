@@ -19,6 +19,7 @@ Record = Mapping[str, str | int | float | None]
 
 SLICE_COLUMNS = ("path", "slice", "patient", "probability", "decision", "threshold", "error")
 PATIENT_COLUMNS = (
+    "path",
     "patient",
     "probability",
     "decision",
@@ -29,6 +30,9 @@ PATIENT_COLUMNS = (
 )
 OVERLAY = "overlay"
 """One more column of slices that were explained."""
+
+# More than any row takes, in characters.
+_UNBOUNDED_WIDTH = 1_000_000
 
 
 class OutputFormat(enum.StrEnum):
@@ -42,26 +46,28 @@ class OutputFormat(enum.StrEnum):
 JSON = "json"
 """One list when all is done; what `--json` asks for."""
 
-HEAD_CHARACTERS = 1024
-"""How much of a file `looks_like_results` needs."""
-
-# How the four formats begin, for slices and for patients; all slices failed in an empty table.
+# How the four formats begin, for slices and for patients. The second column tells them from
+# manifests, which begin with a path, too.
+_FIRST_FIELDS = r'\{\s*"path": "(?:[^"\\]|\\.)*",\s*"(?:slice|patient)": '
 _BEGINNING = re.compile(
     r"|".join(
         (
-            r"\Z",
             re.escape(",".join(SLICE_COLUMNS)),
             re.escape(",".join(PATIENT_COLUMNS)),
-            r'\{"(path|patient)": ',
-            r'\[(\]\s*\Z|\s*\{\s*"(path|patient)": )',
-            r"(file|patient) +probability +decision",
+            _FIRST_FIELDS,
+            r"\[\s*" + _FIRST_FIELDS,
+            r"(?:file|file +patient|path +patient) +probability +decision +threshold",
         )
     )
 )
 
 
 def looks_like_results(head: str) -> bool:
-    """Whether a file that begins with this is one that was written here, in whichever format."""
+    """Whether a file that begins with this is one that was written here, in whichever format.
+
+    Args:
+      head: its beginning, longer than a path.
+    """
     return _BEGINNING.match(head) is not None
 
 
@@ -156,10 +162,11 @@ class RecordTable:
             self._table.add_row(*map(printable, self._cells(record)))
 
     def finish(self) -> None:
-        """Write the table, where it has a row."""
-        if self._table.row_count:
-            # Paths may hold what Rich would take for markup.
-            Console(file=self._stream, markup=False, emoji=False).print(self._table)
+        """Write the table."""
+        # A path that is broken in two is no use to the program at the other end of a pipe.
+        width = None if self._stream.isatty() else _UNBOUNDED_WIDTH
+        # Paths may hold what Rich would take for markup.
+        Console(file=self._stream, markup=False, emoji=False, width=width).print(self._table)
 
 
 def _figures(record: Record) -> list[str]:
@@ -179,8 +186,13 @@ def _slice_cells(record: Record) -> list[str]:
     return [slice_name(record), *_figures(record)]
 
 
+def _slice_cells_with_patient(record: Record) -> list[str]:
+    return [slice_name(record), str(record["patient"]), *_figures(record)]
+
+
 def _patient_cells(record: Record) -> list[str]:
     return [
+        str(record["path"]),
         str(record["patient"]),
         *_figures(record),
         *(str(record[name]) for name in ("slices", "failed")),
@@ -195,15 +207,22 @@ def _writer(form: str, stream: TextIO, columns: Sequence[str], table: RecordTabl
     return JsonList(stream) if form == JSON else table
 
 
-def slice_writer(form: str, stream: TextIO, *, explained: bool = False) -> RecordWriter:
+def slice_writer(
+    form: str, stream: TextIO, *, explained: bool = False, patients: bool = False
+) -> RecordWriter:
     """Writes records of SLICE_COLUMNS, and OVERLAY where they are explained.
 
     Args:
       form: an OutputFormat, or JSON.
       stream: where to write.
       explained: whether the records name overlays.
+      patients: whether a table names patients, too; data always do.
     """
-    table = RecordTable(stream, ("file", "probability", "decision", "threshold"), _slice_cells)
+    figures = ("probability", "decision", "threshold")
+    if patients:
+        table = RecordTable(stream, ("file", "patient", *figures), _slice_cells_with_patient)
+    else:
+        table = RecordTable(stream, ("file", *figures), _slice_cells)
     return _writer(form, stream, (*SLICE_COLUMNS, *([OVERLAY] if explained else [])), table)
 
 
@@ -214,5 +233,5 @@ def patient_writer(form: str, stream: TextIO) -> RecordWriter:
       form: an OutputFormat, or JSON.
       stream: where to write.
     """
-    headings = ("patient", "probability", "decision", "threshold", "slices", "failed")
+    headings = PATIENT_COLUMNS[: PATIENT_COLUMNS.index("failed") + 1]
     return _writer(form, stream, PATIENT_COLUMNS, RecordTable(stream, headings, _patient_cells))

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.prediction_output import HEAD_CHARACTERS, looks_like_results
+from pipeline.prediction_output import looks_like_results
 from transform.errors import ConfigError, CtnetError
 from transform.reading import UnusableSliceError
-from transform.reading.slice_file import FileKind, file_kind, read_head
+from transform.reading.slice_file import read_head
 from transform.whole_file import UNFINISHED
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    # Not there, or a name that no file can have; predicting it will say so.
-    except OSError:
-        return False
 
 
 def is_within(path: Path, folder: Path) -> bool:
@@ -45,33 +38,22 @@ def _is_stream(path: Path) -> bool:
     return path.exists() and (of_process or not path.is_file())
 
 
-def _check_replaceable(output: Path, inputs: Sequence[Path]) -> None:
-    """Refuse to write over what is not ours to lose.
-
-    A file that is there already is replaced, as by every other command, unless it is a slice, one
-    of the inputs, or in one of the input folders and nothing that was written here before.
+def _check_replaceable(output: Path) -> None:
+    """Refuse to write over anything but an earlier result.
 
     Raises:
-      ConfigError: the file is one of these.
+      ConfigError: the file is there, holds something, and that is no result, or cannot be read.
     """
     if not output.exists():
         return
-    if any(_is_same(one, output) for one in inputs):
-        raise ConfigError(f"{output}: is one of the files to predict; name another with --output")
     try:
         head = read_head(output)
     except UnusableSliceError as error:
         raise ConfigError(f"{error.detail}; name another file with --output") from error
-    if file_kind(head) is not FileKind.UNKNOWN:
+    if head and not looks_like_results(head.decode("utf-8", errors="replace")):
         raise ConfigError(
-            f"{output}: is a slice or volume, which results would replace; name another file with "
-            "--output"
-        )
-    text = head.decode("utf-8", errors="replace")[:HEAD_CHARACTERS]
-    if any(is_within(output, one) for one in inputs) and not looks_like_results(text):
-        raise ConfigError(
-            f"{output}: is in a folder to predict, and no earlier result, so that it is not "
-            "replaced; name another file with --output"
+            f"{output}: is there already and no earlier result, so that it is not replaced; name "
+            "another file with --output"
         )
 
 
@@ -81,12 +63,17 @@ def _cannot_be_written(output: Path, error: OSError, left: str = "") -> ConfigEr
     )
 
 
-def _left_in(unfinished: Path) -> str:
-    """Where the results so far are, as a part of a sentence; an empty file is removed."""
-    if unfinished.stat().st_size:
-        return f"; what was answered until then is in {unfinished}"
-    unfinished.unlink()
-    return ""
+def _left_in(unfinished: Path, answered: int) -> str:
+    """Where the answers so far are, as a part of a sentence; a file without any is removed."""
+    if not answered or not unfinished.stat().st_size:
+        unfinished.unlink()
+        return ""
+    answers = (
+        "1 slice was answered; it is"
+        if answered == 1
+        else f"{answered} slices were answered; they are"
+    )
+    return f"; {answers} in {unfinished}"
 
 
 def _rename(unfinished: Path, target: Path) -> None:
@@ -98,21 +85,30 @@ def _rename(unfinished: Path, target: Path) -> None:
         ) from error
 
 
-@contextlib.contextmanager
-def results_file(
-    output: Path, inputs: Sequence[Path], warned: Callable[[str], None]
-) -> Iterator[TextIO]:
-    """The stream of the results.
+@dataclasses.dataclass
+class Results:
+    """Where results go.
 
-    They are written to a hidden file beside `output`, which takes its place in the end: also where
-    the server went away in between (a CtnetError), because what it had answered is still worth
-    having. Whatever else ends the context leaves `output` as it was and, where something was
-    written, the hidden file. Devices and pipes are written as they are.
+    Attributes:
+      stream: takes them.
+      answered: how many slices the server has answered; to be counted by who writes.
+    """
+
+    stream: TextIO
+    answered: int = 0
+
+
+@contextlib.contextmanager
+def results_file(output: Path, warned: Callable[[str], None]) -> Iterator[Results]:
+    """The file of the results.
+
+    They are written to a hidden file beside `output`, which takes its place in the end. Whatever
+    ends the context early leaves `output` as it was, and the hidden file where it holds answers;
+    errors then say where it is. Devices and pipes are written as they are.
 
     Args:
       output: the file.
-      inputs: what is predicted.
-      warned: is told, in one line, where unfinished results are.
+      warned: is told the same, in one line, by an end that has no line of its own (Ctrl-C).
 
     Raises:
       ConfigError: the file cannot be written, or would replace what is no earlier result.
@@ -120,7 +116,7 @@ def results_file(
     try:
         special = _is_stream(output)
         if not special:
-            _check_replaceable(output, inputs)
+            _check_replaceable(output)
     # A name that no file can have, or a folder that may not be entered.
     except OSError as error:
         raise _cannot_be_written(output, error) from error
@@ -128,7 +124,7 @@ def results_file(
         try:
             # At the end: what standard output was redirected to keeps what it holds.
             with output.open("a", encoding="utf-8", newline="") as stream:
-                yield stream
+                yield Results(stream)
         except OSError as error:
             raise _cannot_be_written(output, error) from error
         return
@@ -144,18 +140,19 @@ def results_file(
             shutil.copymode(target, unfinished)
     except OSError as error:
         raise _cannot_be_written(output, error) from error
+    results = Results(stream)
     try:
         with stream:
-            yield stream
-    except CtnetError:
-        # Nothing new is no reason to lose what is there.
-        if _left_in(unfinished):
-            _rename(unfinished, target)
+            yield results
+    except CtnetError as error:
+        # The same error, because its type decides the exit code.
+        error.args = (f"{error}{_left_in(unfinished, results.answered)}",)
         raise
     except OSError as error:
-        raise _cannot_be_written(output, error, _left_in(unfinished)) from error
+        left = _left_in(unfinished, results.answered)
+        raise _cannot_be_written(output, error, left) from error
     except BaseException:
-        if left := _left_in(unfinished):
+        if left := _left_in(unfinished, results.answered):
             warned(f"{output} was not written{left}")
         raise
     _rename(unfinished, target)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving.client_address import check_address
 from serving.client_tls import Tls
 from serving.input_slices import InputSlice, UnusableInput, find_input_slices
 from serving.message_size import MAX_MESSAGE_BYTES, size_options
@@ -73,6 +75,12 @@ _HIGHEST_VERSION = 2**63 - 1
 # How gRPC says that a message is over a size limit: in C++ (and Python) and Go, and in Java.
 _TOO_LARGE = ("larger than max", "exceeds maximum size")
 
+# How it says so of this side's own limit.
+_TOO_LARGE_HERE = ("CLIENT: Sent message larger", "CLIENT: Received message larger")
+
+# How it says that the other side speaks HTTP/1, or TLS where none was asked for.
+_NO_GRPC = ("Expected SETTINGS frame", "Failed parsing HTTP/2")
+
 _Answer = tuple[Prediction, np.ndarray | None]
 
 
@@ -96,8 +104,25 @@ class RefusedRequestError(CtnetError):
     """
 
     def __init__(self, address: str, reason: str):
+        """Say who refused.
+
+        Args:
+          address: of the server.
+          reason: its words.
+        """
         super().__init__(f"the server at {address} refused the request: {reason}")
         self.reason = reason
+
+
+class _TooLargeForClientError(RefusedRequestError):
+    """This client's own limit, and no server, refused a request or its answer."""
+
+    def __init__(self, address: str, reason: str):
+        super().__init__(address, reason)
+        self.args = (
+            f"a request to {address}, or its answer, is larger than max_message_bytes of this "
+            f"client ({reason}): send fewer slices at once, or raise max_message_bytes",
+        )
 
 
 class Client:
@@ -108,7 +133,7 @@ class Client:
 
     Example:
       with Client("127.0.0.1:8500") as client:
-          for result in client.predict_files([Path("scans")]):
+          for result in client.predict_files(["scans"]):
               print(result.name, result.prediction, result.error)
     """
 
@@ -137,10 +162,11 @@ class Client:
           retries: how often a request is repeated that was answered with UNAVAILABLE, 0 to 4.
 
         Raises:
-          ConfigError: the files of `tls` cannot be used.
+          ConfigError: the address is not host:port, or the files of `tls` cannot be used.
           ValueError: the timeout, the size, the retries or the version are out of range, or a
-            version is given by number and by label.
+            version is given by number and by label, or as another type than a number.
         """
+        check_address(address)
         if not (math.isfinite(timeout) and timeout > 0):
             raise ValueError(f"timeout must be positive seconds, got {timeout}")
         if max_message_bytes <= _ENVELOPE_BYTES:
@@ -151,8 +177,15 @@ class Client:
             raise ValueError(
                 f"version {version} and version_label {version_label!r} are given; give one"
             )
-        if version is not None and not 0 <= version <= _HIGHEST_VERSION:
-            raise ValueError(f"version must be from 0 to {_HIGHEST_VERSION}, got {version}")
+        # What comes from a configuration or a command line may be text, or True.
+        if version is not None and (
+            isinstance(version, bool)
+            or not isinstance(version, int)
+            or not 0 <= version <= _HIGHEST_VERSION
+        ):
+            raise ValueError(
+                f"version must be a whole number from 0 to {_HIGHEST_VERSION}, got {version!r}"
+            )
         self._address = address
         self._spec = model_pb2.ModelSpec(name=model_name)
         self._asked = f"model {model_name!r}"
@@ -225,12 +258,13 @@ class Client:
         """
         return self._explain(EXPLAIN_IMAGE, pictures)
 
-    def predict_file(self, path: Path) -> SliceResult:
+    def predict_file(self, path: str | os.PathLike[str]) -> SliceResult:
         """Predict a file of one slice; a file that cannot be used gives its error.
 
         Raises:
           CtnetError: the server cannot answer.
         """
+        path = Path(path)
         first, *more = itertools.islice(self.predict_files([path], batch_size=1), 2)
         if not more:
             return first
@@ -239,12 +273,12 @@ class Client:
 
     def predict_files(
         self,
-        paths: Iterable[Path],
+        paths: Iterable[str | os.PathLike[str]],
         batch_size: int = BATCH_SIZE,
         *,
         slices: SlicePick = ALL_SLICES,
         found: Callable[[int], None] | None = None,
-        leave_out: Collection[Path] = (),
+        warned: Callable[[str], None] | None = None,
     ) -> Iterator[SliceResult]:
         """Predict the slices of files, folders and volumes, in the order of the paths.
 
@@ -260,32 +294,34 @@ class Client:
           batch_size: the most slices a request.
           slices: which slices of a volume or series are asked about.
           found: told how many slices a file or folder has, before their results come.
-          leave_out: files that are passed over where a folder holds them.
+          warned: told in one line which text files of a folder were passed over; None to log it.
 
         Raises:
+          TypeError: one path is given in the place of several.
           ValueError: the batch size is not positive.
           CtnetError: the server cannot answer.
         """
-        inputs = find_input_slices(paths, slices, found, leave_out)
+        inputs = _inputs(paths, slices, found, warned)
         asked = self._checked(inputs, batch_size, explain=False)
         return (one.result for one in asked)
 
     def explain_files(
         self,
-        paths: Iterable[Path],
+        paths: Iterable[str | os.PathLike[str]],
         batch_size: int = BATCH_SIZE,
         *,
         slices: SlicePick = ALL_SLICES,
         found: Callable[[int], None] | None = None,
-        leave_out: Collection[Path] = (),
+        warned: Callable[[str], None] | None = None,
     ) -> Iterator[ExplainedSlice]:
         """Predict and explain slices; arguments, results and errors are as of `predict_files`.
 
         Raises:
+          TypeError: one path is given in the place of several.
           ValueError: the batch size is not positive.
           CtnetError: the model cannot explain, or the server cannot answer.
         """
-        inputs = find_input_slices(paths, slices, found, leave_out)
+        inputs = _inputs(paths, slices, found, warned)
         return self._checked(inputs, batch_size, explain=True)
 
     def signatures(self) -> Mapping[str, meta_graph_pb2.SignatureDef]:
@@ -479,6 +515,8 @@ class Client:
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
                 # So end messages over somebody's size limit, which smaller ones may keep; and
                 # requests to a server with too much to do, which more of them do not help.
+                if any(words in details for words in _TOO_LARGE_HERE):
+                    return _TooLargeForClientError(self._address, details)
                 if any(words in details for words in _TOO_LARGE):
                     return RefusedRequestError(self._address, details)
                 return CtnetError(
@@ -509,10 +547,27 @@ class Client:
                 f"no server answers at {self._address}{tries}: start one there (ctnet serve"
                 " MODEL_DIR) or give the address of one"
             )
+        if any(words in details for words in _NO_GRPC):
+            return CtnetError(
+                f"what answers at {self._address} does not speak gRPC: this is probably the REST "
+                "port, and gRPC's is 8500 by default; or the server wants TLS"
+            )
         return CtnetError(
             f"the server at {self._address} is not available{tries} ({details}): see whether it"
             " runs, and whether both sides use TLS and trust each other's certificates"
         )
+
+
+def _inputs(
+    paths: Iterable[str | os.PathLike[str]],
+    slices: SlicePick,
+    found: Callable[[int], None] | None,
+    warned: Callable[[str], None] | None,
+) -> Iterator[InputSlice | UnusableInput]:
+    # The letters of a text are paths, too.
+    if isinstance(paths, (str, os.PathLike)):
+        raise TypeError(f"paths must be a list of paths, got one: give [{paths!r}]")
+    return find_input_slices(map(Path, paths), slices, found, warned)
 
 
 def _payload_or_error(reader: PayloadReader, one: InputSlice | UnusableInput) -> SlicePayload | str:

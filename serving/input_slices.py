@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
+import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from transform.reading import (
@@ -15,6 +17,15 @@ from transform.reading import (
     UnusableSliceError,
     find_slices,
 )
+from transform.reading.slice_file import FileKind, file_kind, read_head
+
+_log = logging.getLogger(__name__)
+
+# A text that is named like a slice is a slice that went wrong, such as a download's error page.
+_SLICE_SUFFIXES = frozenset(
+    (".dcm", ".dic", ".dicom", ".gz", ".ima", ".jfif", ".jpe", ".jpeg", ".jpg", ".nii", ".png")
+)
+_TEXTS_NAMED = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +58,7 @@ def find_input_slices(
     paths: Iterable[Path],
     pick: SlicePick,
     found: Callable[[int], None] | None = None,
-    leave_out: Collection[Path] = (),
+    warned: Callable[[str], None] | None = None,
 ) -> Iterator[InputSlice | UnusableInput]:
     """The slices that paths name, in the order of the paths.
 
@@ -56,13 +67,14 @@ def find_input_slices(
     followed where they are given and not where they are met. Within a series slices go from feet
     to head (`transform.reading.find_slices`).
 
+    Text beside the slices of a folder (a manifest, a licence, earlier results) is passed over.
+
     Args:
       paths: files and folders.
       pick: which slices of a volume or series.
       found: told how many slices a file or folder has, before they come.
-      leave_out: files that are passed over where a folder holds them.
+      warned: told in one line what of a folder was passed over; None to log it.
     """
-    passed_over = {identity for file in leave_out if (identity := _identity(file))}
     for path in paths:
         empty = True
         for source in _sources(path):
@@ -76,8 +88,8 @@ def find_input_slices(
             except MachineFaultError as error:
                 yield _unusable(source, str(error), found)
             else:
-                if passed_over and source.is_dir():
-                    slices = [one for one in slices if _identity(one.path) not in passed_over]
+                if source.is_dir():
+                    slices = _without_texts(source, slices, warned or _log.warning)
                     if not slices:
                         continue
                 if found is not None:
@@ -88,13 +100,30 @@ def find_input_slices(
             yield _unusable(path, f"{path} holds no file that could be a slice", found)
 
 
-def _identity(file: Path) -> tuple[int, int] | None:
-    """Tells a file from every other one by whatever name it is met; None where it is not there."""
+def _without_texts(
+    folder: Path, slices: Sequence[FoundSlice], warned: Callable[[str], None]
+) -> list[FoundSlice]:
+    texts = [one.path.name for one in slices if one.frame is None and _is_text(one.path)]
+    if not texts:
+        return list(slices)
+    more = len(texts) - _TEXTS_NAMED
+    named = ", ".join(texts[:_TEXTS_NAMED]) + (f" and {more} more" if more > 0 else "")
+    warned(f"{folder}: passed over what is text and no slice: {named}")
+    return [one for one in slices if one.path.name not in texts]
+
+
+def _is_text(file: Path) -> bool:
+    """Whether a file is UTF-8 text by its beginning, and not named like a slice."""
+    if file.suffix.lower() in _SLICE_SUFFIXES:
+        return False
     try:
-        facts = file.stat()
-    except (OSError, ValueError):
-        return None
-    return facts.st_dev, facts.st_ino
+        head = read_head(file)
+        # The beginning may end within a character.
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except (UnusableSliceError, UnicodeDecodeError):
+        return False
+    # An empty file may be a slice that was never written.
+    return bool(head) and b"\0" not in head and file_kind(head) is FileKind.UNKNOWN
 
 
 def _unusable(source: Path, error: str, found: Callable[[int], None] | None) -> UnusableInput:

@@ -16,6 +16,7 @@ class PatientResult:
     """What the slices of one patient say together.
 
     Attributes:
+      path: the file, or the folder that was read as one series or volume, of the first of them.
       patient: whose they are.
       probability: mean of the slices' probabilities; None where no slice was predicted.
       decision: 1 where that mean reaches the threshold, else 0; None likewise.
@@ -23,8 +24,10 @@ class PatientResult:
       slices: how many were predicted.
       failed: how many could not be, and are not in the mean.
       series: how many series, volumes or files the slices came from.
+      pictures: how many of the predicted slices were pictures, which name no patient.
     """
 
+    path: Path
     patient: Patient
     probability: float | None
     decision: int | None
@@ -32,14 +35,17 @@ class PatientResult:
     slices: int
     failed: int
     series: int
+    pictures: int
 
 
 @dataclasses.dataclass
 class _Sum:
+    path: Path
     probability: float = 0.0
     threshold: float = 0.0
     slices: int = 0
     failed: int = 0
+    pictures: int = 0
     series: set[str] = dataclasses.field(default_factory=set)
 
 
@@ -62,7 +68,7 @@ class PatientMeans:
             self._unread[result.source] += 1
             return
         self._patients_of.setdefault(result.source, set()).add(result.patient)
-        total = self._sums.setdefault(result.patient, _Sum())
+        total = self._sums.setdefault(result.patient, _Sum(result.source))
         total.series.add(result.series or str(result.source))
         if result.prediction is None:
             total.failed += 1
@@ -72,32 +78,30 @@ class PatientMeans:
         # Where the server takes up another model in between, that of the last slice counts.
         total.threshold = result.prediction.threshold
         total.slices += 1
+        total.pictures += not result.series
 
     def results(self) -> list[PatientResult]:
         """The patients so far, in the order of their first slices."""
-        failed = {patient: total.failed for patient, total in self._sums.items()}
+        sums = {patient: dataclasses.replace(total) for patient, total in self._sums.items()}
         for source, count in self._unread.items():
             patients = self._patients_of.get(source, set())
             patient = next(iter(patients)) if len(patients) == 1 else patient_of(source)
-            failed[patient] = failed.get(patient, 0) + count
-        return [
-            _result(patient, self._sums.get(patient, _Sum()), count)
-            for patient, count in failed.items()
-        ]
+            sums.setdefault(patient, _Sum(source)).failed += count
+        return [_result(patient, total) for patient, total in sums.items()]
 
 
-def _result(patient: Patient, total: _Sum, failed: int) -> PatientResult:
-    if not total.slices:
-        return PatientResult(patient, None, None, None, 0, failed, max(len(total.series), 1))
-    mean = total.probability / total.slices
+def _result(patient: Patient, total: _Sum) -> PatientResult:
+    mean = total.probability / total.slices if total.slices else None
     return PatientResult(
-        patient,
-        mean,
-        int(mean >= total.threshold),
-        total.threshold,
-        total.slices,
-        failed,
-        len(total.series),
+        path=total.path,
+        patient=patient,
+        probability=mean,
+        decision=None if mean is None else int(mean >= total.threshold),
+        threshold=None if mean is None else total.threshold,
+        slices=total.slices,
+        failed=total.failed,
+        series=max(len(total.series), 1),
+        pictures=total.pictures,
     )
 
 

@@ -15,10 +15,11 @@ from pydicom.data import get_testdata_file
 
 from components.ct_example_gen.patient_ids import pseudonym
 from pipeline import cli
-from pipeline.prediction_output import PATIENT_COLUMNS, SLICE_COLUMNS
+from pipeline.prediction_output import PATIENT_COLUMNS, SLICE_COLUMNS, looks_like_results
 from pipeline.results_file import results_file
 from serving.server import EmbeddedServer
 from transform.ct_example import INTERCEPT
+from transform.errors import CtnetError
 from transform.prediction import (
     DECISION,
     EXAMPLES,
@@ -79,8 +80,6 @@ def server(tmp_path_factory):
 @pytest.fixture
 def ctnet(server, monkeypatch, capfd):
     """Runs `ctnet predict`; gives exit code, standard output and standard error."""
-    # Standard streams of a wide terminal, so that no path is folded.
-    monkeypatch.setenv("COLUMNS", "500")
     monkeypatch.delenv("CTNET_PATIENT_KEY", raising=False)
 
     def run(*arguments, address=server):
@@ -156,7 +155,7 @@ def test_a_table_shows_control_characters_as_text(ctnet, picture, tmp_path):
     assert code == 1
     assert r"a\nb\x1b[31m\u202e.png" in out
     assert r"\x1b[31m\u202e.png" in err
-    assert len(err.splitlines()) == 1
+    assert len(err.splitlines()) == 2
     assert not {"\x1b", "\u202e"} & set(out + err)
 
 
@@ -218,43 +217,52 @@ def test_what_the_process_has_open_is_written_to_and_not_replaced(tmp_path):
     log = tmp_path / "log"
     log.write_text("kept\n")
     with log.open("a") as stream:
-        with results_file(Path(f"/proc/self/fd/{stream.fileno()}"), [], pytest.fail) as results:
-            results.write("new\n")
+        with results_file(Path(f"/proc/self/fd/{stream.fileno()}"), pytest.fail) as results:
+            results.stream.write("new\n")
         stream.write("later\n")
     assert log.read_text() == "kept\nnew\nlater\n"
     assert list(tmp_path.iterdir()) == [log]
 
 
-def test_an_input_is_never_written_over(ctnet, picture):
-    path = picture("a.png", 51)
-    before = path.read_bytes()
-    code, _, err = ctnet(path, "--output", path)
-    assert code == 2
-    assert "one of the files to predict" in err
-    assert path.read_bytes() == before
+MANIFEST = "path,label,patient_id,split\nscans/a.png,1,P1,train\n"
 
 
-def test_a_slice_of_an_input_folder_is_never_written_over(ctnet, picture, tmp_path):
+@pytest.mark.parametrize("name", ["manifest.csv", "scans/manifest.csv", "scans/b.png", "link.png"])
+def test_only_an_earlier_result_is_written_over(ctnet, picture, tmp_path, name):
     picture("scans/a.png", 51)
-    path = picture("scans/b/b.png", 51)
-    elsewhere = picture("elsewhere.png", 51)
-    (tmp_path / "scans" / "link.png").symlink_to(elsewhere)
-    for target in (path, elsewhere, tmp_path / "scans" / "link.png"):
-        before = target.read_bytes()
-        code, out, err = ctnet(tmp_path / "scans", "--output", target)
-        assert (code, out) == (2, "")
-        assert f"{target}: is a slice" in err
-        assert target.read_bytes() == before
-
-
-def test_a_file_that_is_no_earlier_result_stays_in_an_input_folder(ctnet, picture, tmp_path):
-    picture("scans/a.png", 51)
-    notes = tmp_path / "scans" / "notes.csv"
-    notes.write_text("patient,remark\n")
-    code, out, err = ctnet(tmp_path / "scans", "--output", notes)
+    picture("scans/b.png", 51)
+    for folder in (tmp_path, tmp_path / "scans"):
+        (folder / "manifest.csv").write_text(MANIFEST)
+    (tmp_path / "link.png").symlink_to(tmp_path / "scans" / "b.png")
+    target = tmp_path / name
+    before = target.read_bytes()
+    code, out, err = ctnet(tmp_path / "scans", "--output", target)
     assert (code, out) == (2, "")
-    assert "no earlier result" in err
-    assert notes.read_text() == "patient,remark\n"
+    assert f"{target}: is there already and no earlier result" in err
+    assert len(err.splitlines()) == 1
+    assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MANIFEST,
+        '{"path": "a.png", "label": 1}\n',
+        '[{"path": "a.png", "label": 1}]',
+        "path\n",
+        "[]",
+        "file probability\n",
+        "earlier",
+    ],
+)
+def test_what_others_write_does_not_look_like_results(text):
+    assert not looks_like_results(text)
+
+
+def test_an_empty_file_is_written_to(ctnet, picture, tmp_path):
+    (tmp_path / "results").touch()
+    assert ctnet(picture("a.png", 51), "--output", tmp_path / "results") == (0, "", "")
+    assert "a.png" in (tmp_path / "results").read_text()
 
 
 @pytest.mark.parametrize("patients", [(), ("--patients",)], ids=["slices", "patients"])
@@ -268,8 +276,10 @@ def test_results_in_the_folder_of_the_slices_are_no_slice_of_the_next_run(
     picture("scans/b.png", 255)
     target = tmp_path / "scans" / "results"
     written = []
-    for _ in range(2):
-        assert ctnet(tmp_path / "scans", *form, *patients, "--output", target) == (0, "", "")
+    for earlier in (False, True):
+        code, out, err = ctnet(tmp_path / "scans", *form, *patients, "--output", target)
+        assert (code, out) == (0, "")
+        assert ("passed over what is text and no slice: results" in err) == earlier
         written.append(target.read_text())
     assert written[0] == written[1]
     assert sorted(path.name for path in (tmp_path / "scans").iterdir()) == [
@@ -297,54 +307,79 @@ def test_a_link_stays_a_link_to_the_file_of_results(ctnet, picture, tmp_path):
     assert "a.png" in (tmp_path / "results").read_text()
 
 
-def interrupted(target, told, text):
-    with results_file(target, [], told.append) as stream:
-        stream.write(text)
-        raise KeyboardInterrupt
+def ended(target, told, text, answered, error):
+    with results_file(target, told.append) as results:
+        results.stream.write(text)
+        results.answered = answered
+        raise error
 
 
-def test_what_a_run_that_ended_half_way_wrote_is_not_under_the_results_name(tmp_path):
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), CtnetError("gone"), OSError(28, "full")])
+@pytest.mark.parametrize(
+    ("answered", "said"),
+    [(1, "1 slice was answered; it is in"), (12, "12 slices were answered; they are in")],
+)
+def test_a_run_that_ended_half_way_leaves_the_file_of_before(tmp_path, answered, said, error):
     target, told = tmp_path / "results.csv", []
-    target.write_text("earlier")
-    with pytest.raises(KeyboardInterrupt):
-        interrupted(target, told, "half")
-    assert target.read_text() == "earlier"
+    earlier = ",".join(SLICE_COLUMNS)
+    target.write_text(earlier)
+    with pytest.raises((KeyboardInterrupt, CtnetError)) as info:
+        ended(target, told, "half", answered, type(error)(*error.args))
+    assert target.read_text() == earlier
     (unfinished,) = set(tmp_path.iterdir()) - {target}
     assert unfinished.name.startswith(".results.csv.")
     assert unfinished.read_text() == "half"
-    assert len(told) == 1
-    assert str(unfinished) in told[0]
+    (line,) = told or [str(info.value)]
+    assert f"{said} {unfinished}" in line
 
 
-def test_a_run_that_ended_before_it_wrote_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, CtnetError])
+def test_a_run_that_ended_before_an_answer_leaves_nothing(tmp_path, error):
     told = []
-    with pytest.raises(KeyboardInterrupt):
-        interrupted(tmp_path / "results.csv", told, "")
+    with pytest.raises(error):
+        ended(tmp_path / "results.csv", told, "a header", 0, error("gone"))
     assert list(tmp_path.iterdir()) == told == []
 
 
-def test_what_was_answered_before_the_server_failed_is_under_the_results_name(
-    ctnet, picture, series, tmp_path
+@pytest.mark.parametrize("form", [("--format", "table"), ("--format", "jsonl"), ("--json",)])
+def test_what_was_answered_before_the_server_failed_is_in_the_unfinished_file(
+    ctnet, picture, series, tmp_path, form
 ):
+    # The tiny model explains pictures only.
     files = [picture("a.png", 51), series("scan", [-1000])]
-    target = tmp_path / "results.jsonl"
-    explain = ("--explain", tmp_path / "o", "--batch-size", "1", "--format", "jsonl")
-    code, out, err = ctnet(*files, *explain, "--output", target)
+    target = tmp_path / "results"
+    explain = ("--explain", tmp_path / "o", "--batch-size", "1")
+    code, out, err = ctnet(*files, *explain, *form, "--output", target)
     assert (code, out) == (1, "")
     assert "cannot explain" in err
-    (line,) = json_lines(target.read_text())
-    assert line["probability"] == pytest.approx(0.2)
-    assert not list(tmp_path.glob(".*"))
+    assert len(err.splitlines()) == 1
+    assert not target.exists()
+    (unfinished,) = tmp_path.glob(".results.*")
+    assert f"1 slice was answered; it is in {unfinished}" in err
+    assert "a.png" in unfinished.read_text()
+    assert looks_like_results(unfinished.read_text())
+
+
+def test_patients_that_lack_slices_are_written_nowhere(ctnet, picture, series, tmp_path):
+    files = [picture("a.png", 51), series("scan", [-1000])]
+    options = ("--explain", tmp_path / "o", "--batch-size", "1", "--patients", "--json")
+    code, out, err = ctnet(*files, *options, "--output", tmp_path / "results")
+    assert (code, out) == (1, "")
+    assert "answered;" not in err
+    assert not [*tmp_path.glob(".results*"), *tmp_path.glob("results")]
 
 
 def test_earlier_results_stay_where_nothing_was_answered(ctnet, picture, tmp_path):
     target = tmp_path / "results.csv"
-    target.write_text("earlier")
-    options = ("--output", target, "--retries", "0")
-    code, _, err = ctnet(picture("a.png", 51), *options, address="127.0.0.1:1")
+    earlier = ",".join(SLICE_COLUMNS)
+    target.write_text(earlier)
+    options = ("--output", target, "--retries", "0", "--batch-size", "1", "--format", "csv")
+    files = (tmp_path / "none.png", picture("a.png", 51))
+    code, _, err = ctnet(*files, *options, address="127.0.0.1:1")
     assert code == 1
     assert "no server answers" in err
-    assert target.read_text() == "earlier"
+    assert "answered;" not in err
+    assert target.read_text() == earlier
     assert not list(tmp_path.glob(".*"))
 
 
@@ -366,10 +401,15 @@ def test_patients_stand_below_the_slices_of_a_table(ctnet, series, picture):
     assert code == 0
     slices, patients = out.split("\n\n")
     assert len(slices.splitlines()) == 1 + 4
+    assert slices.split()[:3] == ["file", "patient", "probability"]
     header, first, second = patients.splitlines()
-    assert header.split()[0] == "patient"
-    assert first.split()[1:] == ["0.7000", "positive", "0.5000", "3", "0"]
-    assert second.split()[1:] == ["0.2000", "negative", "0.5000", "1", "0"]
+    assert header.split()[:2] == ["path", "patient"]
+    assert first.split()[2:] == ["0.7000", "positive", "0.5000", "3", "0"]
+    assert second.split()[2:] == ["0.2000", "negative", "0.5000", "1", "0"]
+    # A hashed id alone would lead nobody back to the scan, nor from the slices to the patient.
+    path, patient = first.split()[:2]
+    assert path == str(folder)
+    assert [line.split()[1] == patient for line in slices.splitlines()[1:]] == [True] * 3 + [False]
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "json"])
@@ -385,6 +425,7 @@ def test_patients_take_the_place_of_slices_in_data(ctnet, series, form):
     else:
         (one,) = json.loads(out) if form == "json" else json_lines(out)
     assert tuple(one) == PATIENT_COLUMNS
+    assert one["path"] == str(folder)
     assert float(one["probability"]) == pytest.approx(0.7)
     counts = [int(one[name]) for name in ("decision", "slices", "failed", "series")]
     assert counts == [1, 3, 1, 1]
@@ -416,6 +457,63 @@ def test_one_id_in_two_series_is_averaged_with_a_word_of_caution(ctnet, series):
     assert "slices of 2 series were averaged" in err
 
 
+def test_a_folder_of_pictures_is_averaged_with_a_word_of_caution(ctnet, picture, series, tmp_path):
+    for name in ("p/1.png", "p/2.png", "q/1.png", "q/2.png", "alone/1.png"):
+        picture(name, 51)
+    nameless = series("nameless", [-1000, -800], patient="")
+    folders = [tmp_path / name for name in ("p", "q", "alone")]
+    code, _, err = ctnet(*folders, nameless, "--patients")
+    assert code == 0
+    assert err.splitlines() == [
+        f"ctnet: {tmp_path / 'p'}: its 2 pictures name no patient and were averaged as one; so "
+        "were those of 1 more"
+    ]
+    assert ctnet(*folders)[2] == ""
+
+
+def test_text_beside_the_slices_of_a_folder_is_passed_over_with_one_line(ctnet, picture, tmp_path):
+    picture("scans/a.png", 51)
+    for name in ("manifest.csv", "LICENSE", "README.md", "notes.txt"):
+        (tmp_path / "scans" / name).write_text(MANIFEST)
+    code, out, err = ctnet(tmp_path / "scans", "--format", "jsonl")
+    assert (code, len(json_lines(out))) == (0, 1)
+    assert err.splitlines() == [
+        f"ctnet: {tmp_path / 'scans'}: passed over what is text and no slice: LICENSE, README.md, "
+        "manifest.csv and 1 more"
+    ]
+    code, out, _ = ctnet(tmp_path / "scans" / "LICENSE", "--format", "jsonl")
+    assert (code, json_lines(out)[0]["probability"]) == (1, None)
+
+
+def test_the_end_says_how_many_slices_were_not_predicted(ctnet, picture, tmp_path):
+    files = [picture("a.png", 51), tmp_path / "x.png", tmp_path / "y.png"]
+    assert ctnet(*files)[2].splitlines()[-1] == "ctnet: 2 of 3 slices were not predicted"
+    assert ctnet(*files[:2])[2].splitlines()[-1] == "ctnet: 1 of 2 slices was not predicted"
+
+
+@pytest.mark.parametrize("terminal_width", ["40", "80"])
+def test_a_table_that_is_piped_breaks_no_path(ctnet, picture, monkeypatch, terminal_width):
+    monkeypatch.setenv("COLUMNS", terminal_width)
+    path = picture(f"{'long' * 50}.png", 51)
+    header, row, *_ = ctnet(path)[1].splitlines()
+    assert row.split() == [str(path), "0.2000", "negative", "0.5000"]
+    assert max(len(header), len(row)) < len(str(path)) + 80
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://127.0.0.1:8500", "127.0.0.1", "localhost:", "127.0.0.1:8500/v1", "host:99999", ""],
+)
+def test_an_address_that_is_none_is_told_at_once(ctnet, picture, tmp_path, address):
+    target = tmp_path / "results"
+    code, out, err = ctnet(picture("a.png", 51), "--output", target, address=address)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert repr(address) in err
+    assert "HOST:PORT" in err
+    assert "attempts" not in err
+
+
 def test_only_the_picked_slices_are_asked_about(ctnet, series):
     folder = series("scan", [-100 * place for place in range(9)])
     _, out, _ = ctnet(folder, "--slices", "middle:3", "--format", "jsonl")
@@ -424,7 +522,7 @@ def test_only_the_picked_slices_are_asked_about(ctnet, series):
 
 
 def test_overlays_are_written_and_named(ctnet, picture, tmp_path):
-    code, out, _ = ctnet(
+    code, out, err = ctnet(
         picture("a.png", 51), tmp_path / "no.png", "--format", "jsonl", "--explain", tmp_path / "o"
     )
     assert code == 1
@@ -432,6 +530,7 @@ def test_overlays_are_written_and_named(ctnet, picture, tmp_path):
     assert first["overlay"] == str(tmp_path / "o" / "a.png.png")
     assert second["overlay"] is None
     assert [path.name for path in (tmp_path / "o").iterdir()] == ["a.png.png"]
+    assert f"ctnet: the overlays are in {tmp_path / 'o'}" in err.splitlines()
 
 
 @pytest.mark.parametrize("folder", ["scans", "scans/overlays"])
@@ -457,7 +556,7 @@ def test_an_overlay_is_not_predicted_as_a_slice(ctnet, picture, tmp_path):
     assert overlay["probability"] is None
     assert "is an overlay" in overlay["error"]
     assert slice_line["probability"] == pytest.approx(0.2)
-    assert len(err.splitlines()) == 1
+    assert len(err.splitlines()) == 2
 
 
 def test_a_model_that_cannot_explain_ends_in_one_line(ctnet, series, tmp_path):
@@ -475,7 +574,8 @@ def test_what_was_answered_before_the_server_failed_is_written(ctnet, picture, s
     assert code == 1
     assert "a.png" in out
     # A mean over the slices that happened to be answered would mislead.
-    assert "patient" not in out
+    assert "path" not in out.split()
+    assert len(out.splitlines()) == 2
     assert "cannot explain" in err
 
 

@@ -1,6 +1,7 @@
 """How the client stands unreliable, slow, encrypted and foreign servers: real ones, over gRPC."""
 
 import contextlib
+import http.server
 import socket
 import ssl
 import subprocess
@@ -191,12 +192,46 @@ def test_a_server_that_starts_late_is_reached():
         {"timeout": float("nan")},
         {"version": -1},
         {"version": 2**63},
+        {"version": "100"},
+        {"version": True},
+        {"version": 1.0},
         {"version_label": "stable", "version": 1},
     ],
 )
 def test_settings_out_of_range_are_refused_at_once(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Client("localhost:1", **wrong)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://localhost:8500", "localhost", "127.0.0.1", "::1", "[::1]", "a:b", "a:0", "a:70000"],
+)
+def test_an_address_that_is_not_host_and_port_is_refused_at_once(address):
+    with pytest.raises(ConfigError, match="HOST:PORT"):
+        Client(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost:8500", "10.0.0.1:1", "[::1]:8500", "a-b.example:65535", "unix:/run/x"]
+)
+def test_an_address_that_grpc_can_use_is_taken(address):
+    Client(address).close()
+
+
+def test_a_rest_port_is_told_from_a_grpc_port():
+    handler = http.server.BaseHTTPRequestHandler
+    with http.server.ThreadingHTTPServer(("localhost", 0), handler) as rest:
+        thread = threading.Thread(target=rest.serve_forever)
+        thread.start()
+        try:
+            with Client(f"localhost:{rest.server_port}", retries=0) as client:
+                line = one_line_error(lambda: client.predict_pictures([b"x"]))
+        finally:
+            rest.shutdown()
+            thread.join()
+    assert "probably the REST port" in line
+    assert "8500" in line
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,33 @@ def test_a_folder_of_two_series_is_refused_whole_and_the_next_is_not(client, tmp
     assert predicted.error is None
 
 
+def test_text_in_a_folder_is_passed_over_unless_it_is_named_like_a_slice(client, tmp_path, picture):
+    series = tmp_path / "series"
+    for height in range(2):
+        write_dicom(series / f"IM{height}", flat(-500), height)
+    texts = {"a.csv": "path,label\n", "LICENSE": "ä" * 5000, "later.bin": "text"}
+    for name, text in texts.items():
+        (series / name).write_text(text)
+    bad = {"x.png": b"text", "y.DCM": b"text", "empty": b"", "nul": b"a\0b", "z.nii.gz": b"text"}
+    for name, content in {**bad, "latin": b"\xe4\xf6"}.items():
+        (series / name).write_bytes(content)
+    told = []
+    results = list(client.predict_files([tmp_path], warned=told.append))
+    assert {result.path.name for result in results if result.error} == {*bad, "latin"}
+    assert [result.path.name for result in results if not result.error] == ["IM0", "IM1"]
+    assert told == [f"{series}: passed over what is text and no slice: LICENSE, a.csv, later.bin"]
+    (named,) = client.predict_files([series / "a.csv"], warned=told.append)
+    assert "neither PNG" in named.error
+    assert len(told) == 1
+
+
+def test_a_folder_of_nothing_but_text_is_empty(client, tmp_path, caplog):
+    (tmp_path / "results.csv").write_text("path")
+    (only,) = client.predict_files([tmp_path])
+    assert "holds no file that could be a slice" in only.error
+    assert "no slice: results.csv" in caplog.text
+
+
 def test_a_damaged_file_of_a_series_leaves_the_others_predicted(client, tmp_path):
     for height in range(4):
         write_dicom(tmp_path / f"{height}.dcm", flat(-500), height, PatientID="MRN-7")
@@ -197,6 +224,7 @@ def test_without_a_patient_id_the_folder_the_volume_or_the_file_is_the_patient(
     assert [one.patient.id for one in patients] == [str(path) for path in paths]
     assert not any(one.patient.in_header for one in patients)
     assert [one.slices for one in patients] == [3, 2, 2, 1, 1, 2]
+    assert [one.pictures for one in patients] == [0, 0, 0, 1, 1, 2]
 
 
 def test_pictures_and_hounsfield_units_go_to_their_own_signatures(

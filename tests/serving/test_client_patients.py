@@ -75,6 +75,13 @@ def test_a_patient_without_a_predicted_slice_has_no_result_but_is_there():
     assert (one.slices, one.failed) == (0, 2)
 
 
+def test_a_patient_is_traced_to_the_folder_of_the_first_slice():
+    header = Patient("P1", in_header=True)
+    results = [predicted(0.1, patient=header, source=Path(name)) for name in ("b", "a", "b")]
+    (one, unread) = patient_results([*results, failed(source=Path("c"))])
+    assert (one.path, unread.path) == (Path("b"), Path("c"))
+
+
 def test_series_are_counted():
     results = [predicted(0.1, series=name) for name in ("s", "t", "s")]
     assert patient_results(results)[0].series == 2

@@ -239,24 +239,24 @@ def test_a_label_that_no_version_has_is_an_error_of_all_slices(server, tmp_path,
     assert server.address in line
 
 
-def test_a_file_that_is_to_be_left_out_is_no_slice_of_its_folder(client, tmp_path, picture):
-    for name in ("a.png", "b.png"):
-        (tmp_path / name).write_bytes(picture(0))
-    (tmp_path / "link.csv").symlink_to(tmp_path / "results.csv")
-    (tmp_path / "results.csv").write_text("path")
-    results = client.predict_files([tmp_path], leave_out=[tmp_path / "results.csv"])
-    assert [(result.path.name, result.error) for result in results] == [
-        ("a.png", None),
-        ("b.png", None),
-    ]
+def test_paths_may_be_text(client, tmp_path, picture):
+    path = tmp_path / "a.png"
+    path.write_bytes(picture(255))
+    assert client.predict_file(str(path)).path == path
+    assert [one.path for one in client.predict_files([str(path), path])] == [path, path]
 
 
-def test_a_folder_of_nothing_but_what_is_left_out_is_empty(client, tmp_path):
-    (tmp_path / "results.csv").write_text("path")
-    (only,) = client.predict_files([tmp_path], leave_out=[tmp_path / "results.csv"])
-    assert "holds no file that could be a slice" in only.error
-    # Named itself, a file is asked about.
-    (named,) = client.predict_files(
-        [tmp_path / "results.csv"], leave_out=[tmp_path / "results.csv"]
-    )
-    assert named.path == tmp_path / "results.csv"
+@pytest.mark.parametrize("ask", [Client.predict_files, Client.explain_files])
+@pytest.mark.parametrize("path", ["scans", Path("scans")])
+def test_one_path_in_the_place_of_a_list_is_told(client, ask, path):
+    with pytest.raises(TypeError, match=r"give \[.*scans"):
+        ask(client, path)
+
+
+def test_a_request_over_the_clients_own_limit_names_the_setting(server, picture):
+    with Client(server.address, max_message_bytes=70_000) as client:
+        line = one_line_error(lambda: client.predict_pictures([picture(0) + b"\0" * 80_000]))
+        assert "max_message_bytes" in line
+        assert "refused" not in line
+        # Together too large, each alone not: files are still predicted one by one.
+        assert client.predict_pictures([picture(255)])[0].decision == 1
