@@ -201,7 +201,14 @@ def demo(
             table.add_column(column, overflow="fold")
         words = {1: "positive", 0: "negative"}
         for one in answers:
-            table.add_row(one.path, words[one.label], f"{one.probability:.3f}", words[one.decision])
+            # The whole path, which --json has, would break the table in two.
+            patient_and_slice = "/".join(Path(one.path).parts[-2:])
+            table.add_row(
+                patient_and_slice,
+                words[one.label],
+                f"{one.probability:.3f}",
+                words[one.decision],
+            )
         Console().print("\n", table, sep="")
     if not all(one.right for one in answers):
         typer.echo("ctnet: the served model answered wrongly", err=True)
