@@ -21,7 +21,7 @@ from pipeline.prediction_output import (
     slice_writer,
 )
 from pipeline.printable import printable
-from pipeline.results_file import Results, is_within, results_file
+from pipeline.results_file import Results, results_file
 from serving.client import Client
 from serving.client_tls import Tls
 from serving.overlay import OverlayFolder
@@ -148,6 +148,14 @@ def _patient_record(result: PatientResult, names: PatientNames) -> Record:
     }
 
 
+def _is_within(path: Path, folder: Path) -> bool:
+    """Whether a path is a folder, or lies in it, by whatever names; a file has nothing within."""
+    try:
+        return folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
+    except OSError:
+        return False
+
+
 def _check_overlay_folder(explain: Path, inputs: Sequence[Path]) -> None:
     """Refuse overlays where slices are looked for: another run would take them for some.
 
@@ -155,7 +163,7 @@ def _check_overlay_folder(explain: Path, inputs: Sequence[Path]) -> None:
       ConfigError: the folder is one of the inputs, or in one.
     """
     for folder in inputs:
-        if is_within(explain, folder):
+        if _is_within(explain, folder):
             raise ConfigError(
                 f"{explain}: is in {folder}, where overlays would be taken for slices to predict; "
                 "name a folder elsewhere with --explain"

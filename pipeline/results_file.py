@@ -19,14 +19,6 @@ from transform.reading.slice_file import read_head
 from transform.whole_file import UNFINISHED
 
 
-def is_within(path: Path, folder: Path) -> bool:
-    """Whether a path is a folder, or lies in it, by whatever names; a file has nothing within."""
-    try:
-        return folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
-    except OSError:
-        return False
-
-
 def _is_stream(path: Path) -> bool:
     """Whether a path is a device, a pipe, or what a process has open (`/dev/stdout`), and no file.
 
