@@ -57,6 +57,13 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; may be repeated."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print data for programs.")]
+AcceptLeakAlarmOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-leak-alarm",
+        help="Let a model pass that is too good to be true; after looking for a leak.",
+    ),
+]
 
 
 def _print_version(wanted: bool) -> None:
@@ -106,11 +113,15 @@ def _data_of(config: RunConfig, data: Path | None) -> Path:
 
 
 def _request(
-    config: Path, data: Path | None, workdir: Path | None, settings: list[str] | None
+    config: Path,
+    data: Path | None,
+    workdir: Path | None,
+    settings: list[str] | None,
+    accept_leak_alarm: bool,
 ) -> RunRequest:
     checked = load_config(config, settings)
     folder = workdir or Path(checked.workdir or f"work/{checked.name}")
-    return RunRequest(checked, _data_of(checked, data), folder)
+    return RunRequest(checked, _data_of(checked, data), folder, accept_leak_alarm)
 
 
 @app.command("run")
@@ -119,6 +130,7 @@ def run_command(
     data: DataOption = None,
     workdir: WorkdirOption = None,
     settings: SetOption = None,
+    accept_leak_alarm: AcceptLeakAlarmOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the pipeline: ingest, validate, transform, train, gate, push, report.
@@ -126,7 +138,8 @@ def run_command(
     Exit codes: 0 pushed, 2 bad usage or configuration, 3 not blessed (what was served before
     stays), 4 bad data, 1 anything else.
     """
-    summary = run(_request(config, data, workdir, settings), RunDisplay(), debug=_debug)
+    request = _request(config, data, workdir, settings, accept_leak_alarm)
+    summary = run(request, RunDisplay(), debug=_debug)
     _show(summary, as_json)
     raise typer.Exit(summary.exit_code)
 
@@ -137,13 +150,15 @@ def retrain_command(
     data: DataOption = None,
     workdir: WorkdirOption = None,
     settings: SetOption = None,
+    accept_leak_alarm: AcceptLeakAlarmOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run if the manifest or a file that it names has changed since the last run.
 
     Exit codes: those of `ctnet run`; 0 also where there was nothing new.
     """
-    summary = retrain(_request(config, data, workdir, settings), RunDisplay(), debug=_debug)
+    request = _request(config, data, workdir, settings, accept_leak_alarm)
+    summary = retrain(request, RunDisplay(), debug=_debug)
     _show(summary, as_json)
     raise typer.Exit(summary.exit_code)
 

@@ -269,6 +269,47 @@ class TrainConfig(Section):
     )
 
 
+class MinimumConfig(Section):
+    """What a figure must reach: itself, or the lower end of its 95 % interval.
+
+    A number alone is short for `value`.
+    """
+
+    value: Fraction | None = Field(None, description="the figure itself must reach this")
+    lower_bound: Fraction | None = Field(
+        None,
+        description="instead of value: the lower end of the figure's 95 % interval must reach this",
+    )
+    of: Literal["slices", "patients"] = Field(
+        "slices", description="of which the figure is; a patient has the mean of their slices"
+    )
+    every_group_of: PositiveInt | None = Field(
+        None,
+        description="it must also hold in every group (sex, age band, source, calibrated or "
+        "assumed HU) of at least so many patients; null: in the whole test split only",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> MinimumConfig:
+        if (self.value is None) == (self.lower_bound is None):
+            given = "not both" if self.value is not None else "one of both is needed"
+            raise ValueError(f"give value or lower_bound, {given}")
+        return self
+
+
+SHORT_FORMS: dict[type[BaseModel], str] = {MinimumConfig: "value"}
+"""Sections that may be given as a number, and the key that it is for."""
+
+
+def _number_as_value(given: Any) -> Any:
+    """The section that a number is short for."""
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    return {SHORT_FORMS[MinimumConfig]: given} if is_number else given
+
+
+Minimum = Annotated[MinimumConfig, BeforeValidator(_number_as_value)]
+
+
 class GateConfig(Section):
     """What a model must reach on the test split to be pushed."""
 
@@ -285,10 +326,19 @@ class GateConfig(Section):
     resamples: PositiveInt = Field(
         1000, description="of the validation patients, from which the threshold is chosen"
     )
-    min_sensitivity: Fraction = Field(0.8, description="on the test split")
-    min_specificity: Fraction = Field(0.8, description="on the test split")
+    min_sensitivity: Minimum = Field(
+        MinimumConfig(value=0.8), description="on the test split; a number is short for value"
+    )
+    min_specificity: Minimum = Field(
+        MinimumConfig(value=0.8), description="on the test split; a number is short for value"
+    )
     max_regression: Fraction = Field(
         0.02, description="how much AUC may be lost against the last blessed model"
+    )
+    leak_alarm: Fraction | None = Field(
+        0.98,
+        description="accuracy on more than 50 test patients above which a model is refused as too "
+        "good to be true, until --accept-leak-alarm; null: never",
     )
 
 
@@ -296,6 +346,9 @@ class EvaluateConfig(Section):
     """How the gate's figures are computed."""
 
     batch_size: PositiveInt = Field(16, description="slices an inference batch")
+    resamples: PositiveInt = Field(
+        1000, description="of the test patients, for the figures' 95 % intervals"
+    )
 
 
 class ServingConfig(Section):
@@ -403,6 +456,10 @@ def _say_unknown_key(path: tuple[str, ...]) -> str:
 def _describe_expected(path: tuple[str, ...], message: str) -> str:
     """What would be right at a key, in words."""
     here = _section_at(path)
+    if here in SHORT_FORMS:
+        keys = here.model_fields
+        limits = say_limits(get_args(keys[SHORT_FORMS[here]].annotation)[0])
+        return f"must be a number {limits} or a section with keys {', '.join(keys)}"
     if here is not None:
         return f"must be a section with keys such as {next(iter(here.model_fields))}"
     section = _section_at(path[:-1])
@@ -486,6 +543,9 @@ def _set_key(values: dict[str, Any], assignment: str) -> None:
         if values.get(part) is None:
             values[part] = {}
         child = values[part]
+        here = _section_at(tuple(path[: depth + 1]))
+        if here in SHORT_FORMS and not isinstance(child, dict):
+            child = values[part] = {SHORT_FORMS[here]: child}
         if not isinstance(child, dict):
             raise ConfigError(
                 f"{_SET} {assignment}: {'.'.join(path[: depth + 1])} is not a section"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config import RunConfig, say_limits, section_of
+from pipeline.config import SHORT_FORMS, RunConfig, say_limits, section_of
 
 _HEAD = """# Configuration
 
@@ -55,7 +55,9 @@ def _say_default(value: Any) -> str:
 def _rows(section: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in section.model_fields.items():
         inner = section_of(field.annotation)
-        if inner is not field.annotation:
+        if inner in SHORT_FORMS:
+            yield _short_row(f"{prefix}{name}", field, inner.model_fields[SHORT_FORMS[inner]])
+        elif inner is not field.annotation:
             yield _row(f"{prefix}{name}", field)
         if inner:
             yield from _rows(inner, f"{prefix}{name}.")
@@ -65,6 +67,14 @@ def _row(key: str, field: FieldInfo) -> str:
     limits = say_limits(field)
     kind = _say_type(field.annotation) + (f", {limits}" if limits else "")
     return f"| `{key}` | {kind} | {_say_default(field.default)} | {field.description or ''} |"
+
+
+def _short_row(key: str, field: FieldInfo, short: FieldInfo) -> str:
+    """The row of a section that may be given as the value of one of its keys."""
+    (kind,) = (part for part in get_args(short.annotation) if part is not type(None))
+    default = getattr(field.default, SHORT_FORMS[type(field.default)])
+    kinds = f"{_say_type(kind)} or section"
+    return f"| `{key}` | {kinds} | {_say_default(default)} | {field.description} |"
 
 
 def configuration_page() -> str:

@@ -25,12 +25,12 @@ from components.ct_example_gen.settings import IngestSettings
 from components.report_gen.component import ReportGen
 from components.serving_validator.component import ServingValidator
 from components.slice_evaluator.component import SliceEvaluator
-from components.slice_evaluator.gate import Bounds, make_eval_config
+from components.slice_evaluator.gate import Bounds, Minimum
 from components.slice_validator.component import SliceValidator
 from components.traceable_trainer import parent_strategy
 from components.traceable_trainer.component import TraceableTrainer
 from pipeline.code_version import code_version
-from pipeline.config import RunConfig
+from pipeline.config import MinimumConfig, RunConfig
 from pipeline.ingest_settings import key_of
 from pipeline.leaks import describe_leaks
 from pipeline.workdir import Workdir
@@ -95,10 +95,29 @@ _FIT_FIELDS = (
 )
 
 
-def gate_bounds(config: RunConfig) -> Bounds:
-    """The gate's bounds of a configuration."""
+def gate_bounds(config: RunConfig, *, accept_leak_alarm: bool = False) -> Bounds:
+    """The gate's bounds of a configuration.
+
+    Args:
+      config: checked.
+      accept_leak_alarm: a person looked for a leak and found none.
+    """
     gate = config.gate
-    return Bounds(gate.min_sensitivity, gate.min_specificity, gate.max_regression)
+    return Bounds(
+        min_sensitivity=_minimum(gate.min_sensitivity),
+        min_specificity=_minimum(gate.min_specificity),
+        max_regression=gate.max_regression,
+        leak_alarm=gate.leak_alarm,
+        accept_leak_alarm=accept_leak_alarm,
+    )
+
+
+def _minimum(minimum: MinimumConfig) -> Minimum:
+    of_lower_end = minimum.lower_bound is not None
+    at_least = minimum.lower_bound if of_lower_end else minimum.value
+    # The configuration has checked that one of both is there.
+    assert at_least is not None
+    return Minimum(at_least, of_lower_end, minimum.of, minimum.every_group_of)
 
 
 def _transform_config(config: RunConfig) -> dict[str, Any]:
@@ -207,6 +226,8 @@ def build_components(
     places: Places,
     weights: BackboneWeights,
     baseline_strategy: type[ResolverStrategy] = strategy.LastOtherBlessedModel,
+    *,
+    accept_leak_alarm: bool = False,
 ) -> list[BaseNode]:
     """The steps of one run.
 
@@ -215,6 +236,7 @@ def build_components(
       places: what is read and written where.
       weights: resolved from `config.model.weights`.
       baseline_strategy: finds the model to compare with.
+      accept_leak_alarm: a person looked for a leak and found none.
     """
     example_gen = CTExampleGen(
         data=places.data,
@@ -273,10 +295,15 @@ def build_components(
         examples=examples,
         model=model,
         baseline_model=baseline.outputs[strategy.MODEL],
-        eval_config=make_eval_config(gate_bounds(config), config.evaluate.batch_size),
-        example_splits=[ct_example.TEST],
         schema=schema,
-        code_version=code_version("components/slice_evaluator", *_EXPORT),
+        example_splits=[ct_example.TEST],
+        bounds=gate_bounds(config, accept_leak_alarm=accept_leak_alarm),
+        resamples=config.evaluate.resamples,
+        seed=config.seed,
+        batch_size=config.evaluate.batch_size,
+        code_version=code_version(
+            "components/slice_evaluator", "transform/whole_file.py", *_EXPORT
+        ),
     )
     serving_validator = ServingValidator(
         model=model,
@@ -308,7 +335,6 @@ def build_components(
         infra_blessing=serving_validator.outputs["blessing"],
         pushed_model=pusher.outputs["pushed_model"],
         name=config.name,
-        bounds=gate_bounds(config),
         config=config.model_dump(mode="json"),
         leaks=describe_leaks(config, split_given=places.split_given),
         code_version=code_version(
@@ -337,7 +363,12 @@ def build_components(
 
 
 def build_pipeline(
-    config: RunConfig, places: Places, weights: BackboneWeights, metadata_file: Path | None
+    config: RunConfig,
+    places: Places,
+    weights: BackboneWeights,
+    metadata_file: Path | None,
+    *,
+    accept_leak_alarm: bool = False,
 ) -> tfx.dsl.Pipeline:
     """The pipeline of one run.
 
@@ -346,6 +377,7 @@ def build_pipeline(
       places: what is read and written where.
       weights: resolved from `config.model.weights`.
       metadata_file: the SQLite store of a local run, None where the platform has its own.
+      accept_leak_alarm: a person looked for a leak and found none.
     """
     local = metadata_file is not None
     return tfx.dsl.Pipeline(
@@ -357,6 +389,7 @@ def build_pipeline(
             places,
             weights,
             strategy.LastOtherBlessedModel if local else LatestBlessedModelStrategy,
+            accept_leak_alarm=accept_leak_alarm,
         ),
         # On a cluster the manifest's content is not known here, and a stale result would pass.
         enable_cache=local,

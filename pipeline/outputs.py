@@ -10,7 +10,6 @@ from ml_metadata.proto import metadata_store_pb2
 
 from components.atomic_pusher.executor import publish_unless_newest
 from components.ct_example_gen.outcome import IngestOutcome, read_outcome
-from components.slice_evaluator.gate import Bounds, GateResult, read_gate
 from components.traceable_trainer import origin
 from pipeline.workdir import Workdir
 from transform.ct_example import SPLITS
@@ -64,11 +63,6 @@ class PushedVersion:
 
     folder: Path
     version: str
-
-
-def read_gate_result(outputs: StepOutputs, bounds: Bounds) -> GateResult:
-    """Figures and bounds of the run's evaluation."""
-    return read_gate(outputs.folder("SliceEvaluator", "evaluation"), bounds)
 
 
 def read_start(outputs: StepOutputs) -> str:

@@ -14,8 +14,16 @@ from pipeline.workdir import open_workdir
 _TRIED = (Verdict.PUSHED, Verdict.NOT_BLESSED, Verdict.NOTHING_NEW)
 
 
+def _accepts_now(request: RunRequest, last: Summary) -> bool:
+    """Whether what the last run was refused for has been accepted since."""
+    refused = last.leak_alarm is not None and not last.leak_alarm["accepted"]
+    return request.accept_leak_alarm and refused
+
+
 def retrain(request: RunRequest, display: RunDisplay, *, debug: bool = False) -> Summary:
     """Run unless the last run in the folder came to its end on the same manifest and files.
+
+    A run that the leak alarm refused is run again where the alarm is accepted now.
 
     Args:
       request: as for `ctnet run`.
@@ -29,7 +37,12 @@ def retrain(request: RunRequest, display: RunDisplay, *, debug: bool = False) ->
     last = read_summary(workdir.summary)
     manifests = resolve_manifests(request.data.resolve(), request.config.ingest.span)
     fingerprint = survey_manifests(manifests).fingerprint
-    if last is not None and last.verdict in _TRIED and last.fingerprint == fingerprint:
+    if (
+        last is not None
+        and last.verdict in _TRIED
+        and last.fingerprint == fingerprint
+        and not _accepts_now(request, last)
+    ):
         # What is served and how good it is has not changed, so that it stays in the summary.
         summary = dataclasses.replace(last, verdict=Verdict.NOTHING_NEW, error=None, steps=[])
         summary.write(workdir.summary)

@@ -41,11 +41,13 @@ class RunRequest:
       config: checked.
       data: a manifest, or a folder of spans.
       workdir: the run's folder.
+      accept_leak_alarm: let a model pass although it is too good to be true.
     """
 
     config: RunConfig
     data: Path
     workdir: Path
+    accept_leak_alarm: bool = False
 
 
 def _one_line(error: BaseException) -> str:
@@ -117,6 +119,7 @@ def _execute(
         local_places(workdir, data, facts, settings),
         weights,
         workdir.metadata,
+        accept_leak_alarm=request.accept_leak_alarm,
     )
 
     def ended(step: StepResult) -> None:
@@ -134,19 +137,19 @@ def _execute(
         raise RuntimeError(f"{error.step} failed: {_one_line(cause or error)}") from cause
 
 
-def _conclude(
-    request: RunRequest, workdir: Workdir, executions: dict[str, int], summary: Summary
-) -> None:
+def _conclude(workdir: Workdir, executions: dict[str, int], summary: Summary) -> None:
     """Fill the summary with what the steps left, and lay the report and quarantine out."""
     from components.serving_validator.outcome import read_outcome
+    from components.slice_evaluator.evaluation import read_evaluation
+    from components.slice_evaluator.gate import as_json
     from components.slice_validator.drift import read_drift
     from pipeline import outputs as run_outputs
-    from pipeline.dag import gate_bounds
     from transform.training_record import read_record
 
     outputs = run_outputs.StepOutputs(run_outputs.open_store(workdir), executions)
     outcome = run_outputs.read_ingest_outcome(outputs)
-    gate = run_outputs.read_gate_result(outputs, gate_bounds(request.config))
+    evaluation = outputs.folder("SliceEvaluator", "evaluation")
+    gate = read_evaluation(evaluation).gate
     summary.counts = {
         "examples": run_outputs.count_examples(outcome),
         "quarantined": outcome.quarantined,
@@ -158,8 +161,14 @@ def _conclude(
         summary.leaks += name_leaks(outcome.leaks, outcome.group_leaks)
     summary.drift = read_drift(outputs.folder("SliceValidator", "anomalies")).lines
     summary.metrics = gate.metrics
-    summary.evaluation = str(outputs.folder("SliceEvaluator", "evaluation"))
-    summary.bounds = [dataclasses.asdict(bound) for bound in gate.bounds]
+    summary.evaluation = str(evaluation)
+    summary.bounds = as_json(gate.bounds)
+    if gate.alarm and gate.alarm.suspicious:
+        summary.leak_alarm = {
+            "accepted": gate.alarm.accepted,
+            "says": gate.alarm.says,
+            "reasons": gate.alarm.reasons,
+        }
     summary.refused = read_outcome(outputs.folder("ServingValidator", "blessing")).reason
     pushed = run_outputs.find_pushed(outputs, workdir)
     summary.verdict = Verdict.PUSHED if pushed else Verdict.NOT_BLESSED
@@ -226,7 +235,7 @@ def run(request: RunRequest, display: RunDisplay, *, debug: bool = False) -> Sum
         display.starting()
         try:
             executions = _execute(request, workdir, display, steps, summary)
-            _conclude(request, workdir, executions, summary)
+            _conclude(workdir, executions, summary)
         except ConfigError as error:
             traceback.print_exc()
             summary.error = str(error)

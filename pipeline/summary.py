@@ -60,8 +60,12 @@ class Summary:
       error: one line, where it ended before its end.
       fingerprint: of the manifest and the files that it names.
       metrics: figures on the test split by name; null in JSON where one is undefined, such as the
-        positive predictive value of a model that calls nothing positive.
-      bounds: of the gate, each with `metric`, `at_least`, `value` and `passed`.
+        positive predictive value of a model that calls nothing positive. Those of patients begin
+        with `patient_`; the ends of 95 % intervals end with `_lower` and `_upper`.
+      bounds: of the gate, each with `metric`, `at_least`, `value` and `passed`; a leak alarm that
+        refuses has `at_most`, and null for `at_least`.
+      leak_alarm: where the result is too good to be true: `accepted`, `says` (one line) and
+        `reasons` to look for; else None.
       refused: why the model may not be served although the gate let it pass, one line.
       counts: `examples` by split and class, `quarantined` by reason, and `duplicates`: `groups` of
         near-identical slices and `conflicts` among them.
@@ -74,7 +78,8 @@ class Summary:
       model: the export's SavedModel folder; of the pushed version where it was pushed.
       version: of the pushed model.
       serving: the folder that a server is pointed at.
-      evaluation: folder of the evaluation; `predictions-*.jsonl` there has every test slice.
+      evaluation: folder of the evaluation; `evaluation.json` there has all figures, by group too,
+        and `predictions-*.jsonl` every test slice.
       report: the report's file.
       log: the log's file.
       steps: each with `name`, `seconds` and `cached`.
@@ -86,6 +91,7 @@ class Summary:
     fingerprint: str | None = None
     metrics: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
     bounds: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    leak_alarm: dict[str, Any] | None = None
     refused: str | None = None
     counts: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     leaks: list[str] = dataclasses.field(default_factory=list)

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from components.slice_evaluator.figure_names import (
+    COUNTED,
+    LOWER,
+    PATIENTS,
+    SLICES,
+    UPPER,
+    is_plain,
+    name_of,
+)
 from pipeline.summary import Summary, Verdict
 
 if TYPE_CHECKING:
@@ -152,33 +162,72 @@ def _figure(value: float | None, digits: int = 3) -> str:
     return "undefined" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
+def _limit(bound: dict[str, Any]) -> tuple[str, float]:
+    """What a bound asks of its value."""
+    at_most = bound.get("at_most")
+    return ("at least", bound["at_least"]) if at_most is None else ("at most", at_most)
+
+
 def _shortfall(bound: dict[str, Any]) -> str:
     """A failed bound, with as many digits as it takes to see that it failed."""
-    value, at_least = bound["value"], bound["at_least"]
+    value, (side, limit) = bound["value"], _limit(bound)
     for digits in range(3, 9):
-        if _figure(value, digits) != _figure(at_least, digits):
+        if _figure(value, digits) != _figure(limit, digits):
             break
-    return f"{bound['metric']} {_figure(value, digits)} < {_figure(at_least, digits)}"
+    sign = "<" if side == "at least" else ">"
+    return f"{bound['metric']} {_figure(value, digits)} {sign} {_figure(limit, digits)}"
+
+
+def _interval(summary: Summary, name: str) -> str:
+    ends = [summary.metrics.get(f"{name}{end}") for end in (LOWER, UPPER)]
+    return "" if None in ends else " to ".join(map(_figure, ends))
 
 
 def _metrics_table(summary: Summary) -> Table:
     table = Table(title="Test split", title_justify="left", box=None, pad_edge=False)
     table.add_column("figure")
-    table.add_column("value", justify="right")
-    table.add_column("at least", justify="right")
+    for unit in (SLICES, PATIENTS):
+        table.add_column(unit, justify="right")
+        table.add_column("95 %", justify="right")
+    for name in filter(is_plain, summary.metrics):
+        cells = []
+        for one in (name, name_of(name, PATIENTS)):
+            there = one in summary.metrics
+            digits = 0 if name in COUNTED else 3
+            cells += [_figure(summary.metrics[one], digits) if there else ""]
+            cells += [_interval(summary, one)]
+        table.add_row(name, *cells)
+    return table
+
+
+def _bounds_table(summary: Summary) -> Table:
+    table = Table(title="Gate", title_justify="left", box=None, pad_edge=False)
+    table.add_column("bound")
+    sides = [_limit(bound)[0] for bound in summary.bounds]
+    shown = [side for side in ("at least", "at most") if side in sides]
+    for column in ("value", *shown):
+        table.add_column(column, justify="right")
     table.add_column("")
-    bounds = {bound["metric"]: bound for bound in summary.bounds}
-    figures = {**summary.metrics, **{name: one["value"] for name, one in bounds.items()}}
-    for name in sorted(figures, key=lambda one: (one not in bounds, one)):
-        bound = bounds.get(name)
-        value = figures[name]
+    for bound in summary.bounds:
+        side, limit = _limit(bound)
         table.add_row(
-            name,
-            _figure(value, 0 if name == "example_count" else 3),
-            f"{bound['at_least']:.3f}" if bound else "",
-            ("ok" if bound["passed"] else "FAILED") if bound else "",
+            # Groups stand in brackets, which are markup to rich.
+            Text(bound["metric"]),
+            _figure(bound["value"]),
+            *(f"{limit:.3f}" if one == side else "" for one in shown),
+            "ok" if bound["passed"] else "FAILED",
         )
     return table
+
+
+def _print_alarm(alarm: dict[str, Any], console: Console) -> None:
+    accepted = " (accepted)" if alarm["accepted"] else ""
+    style = "yellow" if accepted else "bold yellow"
+    console.print(
+        f"Leak alarm{accepted}: {alarm['says']}", style=style, highlight=False, markup=False
+    )
+    for reason in [] if accepted else alarm["reasons"]:
+        console.print(f"  - {reason}", style="yellow", highlight=False, markup=False)
 
 
 def print_summary(summary: Summary, console: Console) -> None:
@@ -198,8 +247,13 @@ def print_summary(summary: Summary, console: Console) -> None:
     if summary.metrics:
         console.print(_metrics_table(summary))
         console.print()
+    if summary.bounds:
+        console.print(_bounds_table(summary))
+        console.print()
     for leak in summary.leaks:
         console.print(f"Leak: {leak}", style="bold yellow", highlight=False, markup=False)
+    if summary.leak_alarm:
+        _print_alarm(summary.leak_alarm, console)
     for line in summary.drift:
         console.print(f"Drift: {line}", style="yellow", highlight=False, markup=False)
     for line in summary.cautions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
@@ -13,7 +12,6 @@ from tfx.types import component_spec, standard_artifacts
 from components.ct_example_gen.quarantine import Quarantine
 from components.report_gen.executor import Executor
 from components.report_gen.report import Report
-from components.slice_evaluator.gate import Bounds
 
 
 class ReportGenSpec(types.ComponentSpec):
@@ -57,7 +55,6 @@ class ReportGen(base_component.BaseComponent):
         blessing: types.BaseChannel,
         pushed_model: types.BaseChannel,
         name: str,
-        bounds: Bounds,
         config: dict[str, Any],
         leaks: list[str],
         code_version: str,
@@ -72,7 +69,6 @@ class ReportGen(base_component.BaseComponent):
           blessing: of SliceEvaluator.
           pushed_model: of the Pusher.
           name: the run's.
-          bounds: the gate's.
           config: the run's, JSON values only.
           leaks: sentences about how test data may have leaked into training.
           code_version: changes when the report's code does, so that the cache misses.
@@ -80,7 +76,6 @@ class ReportGen(base_component.BaseComponent):
         """
         settings = {
             "name": name,
-            "bounds": dataclasses.asdict(bounds),
             "config": config,
             "leaks": leaks,
         }

@@ -14,7 +14,8 @@ import numpy as np
 from components.ct_example_gen.outcome import IngestOutcome, read_outcome
 from components.ct_example_gen.quarantine import QuarantinedSlice, read_quarantine
 from components.serving_validator import outcome as serving_outcome
-from components.slice_evaluator.gate import Bounds, GateResult, read_gate
+from components.slice_evaluator.evaluation import read_evaluation
+from components.slice_evaluator.gate import GateResult
 from components.slice_evaluator.predictions import SlicePrediction, read_predictions
 from transform.training_record import PICTURES, TrainingRecord, read_record
 
@@ -119,7 +120,14 @@ class ReportContent:
     @property
     def warnings(self) -> list[str]:
         """What a reader must know before the figures."""
-        return [*self.leaks, *(f"{one[0].upper()}{one[1:]}." for one in self.training.cautions)]
+        alarm = self.gate.alarm
+        accepted = (
+            [f"The leak alarm went off and was accepted: {alarm.says}."]
+            if alarm and alarm.accepted
+            else []
+        )
+        cautions = [f"{one[0].upper()}{one[1:]}." for one in self.training.cautions]
+        return [*self.leaks, *accepted, *cautions]
 
 
 def package_versions() -> dict[str, str]:
@@ -139,7 +147,6 @@ def gather(
     training: Path,
     evaluation: Path,
     serving: Path | None,
-    bounds: Bounds,
     name: str,
     created: str,
     blessed: bool,
@@ -156,7 +163,6 @@ def gather(
       training: of the Trainer's `model_run`.
       evaluation: of SliceEvaluator's `evaluation`.
       serving: of ServingValidator's `blessing`; None where the model was not tried in a server.
-      bounds: the gate's, as the evaluation had them.
       name: see `ReportContent`, as for the others.
       created: ISO 8601.
       blessed: whether the evaluation let the model pass.
@@ -168,6 +174,7 @@ def gather(
 
     Raises:
       OSError: a folder lacks a file that its step leaves.
+      ConfigError: the evaluation is of another version of ctnet.
     """
     return ReportContent(
         name=name,
@@ -180,7 +187,7 @@ def gather(
             for name in PICTURES
             if (path := training / f"{name}.svg").exists()
         },
-        gate=read_gate(evaluation, bounds),
+        gate=read_evaluation(evaluation).gate,
         predictions=in_columns(read_predictions(evaluation)),
         blessed=blessed,
         serving=serving_outcome.read_outcome(serving) if serving else None,

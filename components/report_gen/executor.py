@@ -14,7 +14,6 @@ from tfx.types import artifact_utils
 
 from components.report_gen.content import gather
 from components.report_gen.render import render_report
-from components.slice_evaluator.gate import Bounds
 
 
 def _created(evaluation: types.Artifact) -> str:
@@ -51,7 +50,6 @@ class Executor(base_executor.BaseExecutor):
             training=Path(artifact_utils.get_single_uri(input_dict["model_run"])),
             evaluation=Path(evaluation.uri),
             serving=Path(artifact_utils.get_single_uri(tried)) if tried else None,
-            bounds=Bounds(**settings["bounds"]),
             name=settings["name"],
             created=_created(evaluation),
             blessed=blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY)

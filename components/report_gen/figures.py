@@ -18,7 +18,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from components.report_gen.content import Predictions, ReportContent
 from components.report_gen.wording import count, number
-from components.slice_evaluator.gate import AUC
+from components.slice_evaluator.figures import AUC
 from transform.training_record import CALIBRATION, LEARNING_CURVES, THRESHOLD
 
 # Blue and vermilion of Okabe and Ito's colour-blind safe palette, and a grey; each lightened or

@@ -10,7 +10,7 @@ import jinja2
 
 from components.report_gen.content import ReportContent
 from components.report_gen.verdict import Verdict, reach_verdict
-from components.report_gen.wording import count, listed, metric_name, number
+from components.report_gen.wording import METRIC_NAMES, count, listed, metric_name, number
 from transform import ct_example
 from transform.training_record import SENSITIVITY_RULE, YOUDEN_RULE, OperatingPoint
 
@@ -141,6 +141,7 @@ def make_model_card(content: ReportContent) -> ModelCard:
         figures=[
             (metric_name(name), number(value, 0 if value.is_integer() and value > 1 else 3))
             for name, value in content.gate.metrics.items()
+            if name in METRIC_NAMES
         ],
     )
 

@@ -16,12 +16,15 @@ from components.report_gen.report import INDEX, MODEL_CARD
 from components.report_gen.wording import (
     METRIC_NAMES,
     count,
+    limit_of,
     metric_name,
     number,
     settings,
     side_by_side,
+    side_of,
 )
-from components.slice_evaluator.gate import AUC, AUC_CHANGE, SENSITIVITY, SPECIFICITY
+from components.slice_evaluator.figures import AUC, SENSITIVITY, SPECIFICITY
+from components.slice_evaluator.gate import AUC_CHANGE
 
 _MISTAKES_SHOWN = 8
 
@@ -42,9 +45,12 @@ def write_whole(text: str, path: Path) -> None:
 
 
 def _tiles(content: ReportContent) -> list[dict[str, Any]]:
-    """The figures that decide first, with their bounds, then the others; NaN fills no bar."""
+    """The figures that decide first, with their bounds, then the others; NaN fills no bar.
+
+    Figures of patients, intervals and those that nobody named for people are not among them.
+    """
     bounds = {bound.metric: bound for bound in content.gate.bounds}
-    order = [SENSITIVITY, SPECIFICITY, AUC, *METRIC_NAMES, *sorted(content.gate.metrics)]
+    order = [SENSITIVITY, SPECIFICITY, AUC, *METRIC_NAMES]
     tiles = []
     for name in dict.fromkeys(order):
         value = content.gate.metrics.get(name)
@@ -66,12 +72,12 @@ def _tiles(content: ReportContent) -> list[dict[str, Any]]:
 def _bounds(content: ReportContent) -> list[dict[str, Any]]:
     rows = []
     for bound in content.gate.bounds:
-        value, at_least = side_by_side(bound.value, bound.at_least)
+        value, limit = side_by_side(bound.value, limit_of(bound))
         rows.append(
             {
                 "name": metric_name(bound.metric),
                 "value": value,
-                "at_least": at_least,
+                "must_be": f"{side_of(bound)} {limit}",
                 "passed": bound.passed,
             }
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from components.report_gen.content import ReportContent
-from components.report_gen.wording import metric_name, side_by_side
+from components.report_gen.wording import limit_of, metric_name, side_by_side, side_of
 from components.slice_evaluator.gate import BoundResult
 
 
@@ -25,13 +25,20 @@ class Verdict:
 
 
 def _say_failed(bound: BoundResult) -> str:
-    value, at_least = side_by_side(bound.value, bound.at_least)
-    return f"{metric_name(bound.metric)} is {value}; it must be at least {at_least}."
+    value, limit = side_by_side(bound.value, limit_of(bound))
+    return f"{metric_name(bound.metric)} is {value}; it must be {side_of(bound)} {limit}."
+
+
+def _say_alarm(content: ReportContent) -> list[str]:
+    """What to look for where the leak alarm refuses."""
+    alarm = content.gate.alarm
+    return [f"Look for: {reason}" for reason in alarm.reasons] if alarm and alarm.refuses else []
 
 
 def reach_verdict(content: ReportContent) -> Verdict:
     """The verdict on a run."""
     failed = [_say_failed(bound) for bound in content.gate.bounds if not bound.passed]
+    failed += _say_alarm(content)
     if content.pushed:
         version = f" as version {content.version}" if content.version else ""
         return Verdict(True, f"Pushed{version}", failed or ["Every bound of the gate holds."])

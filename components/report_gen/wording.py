@@ -7,27 +7,56 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from components.slice_evaluator.gate import AUC, AUC_CHANGE, SENSITIVITY, SPECIFICITY
+from components.slice_evaluator.figure_names import EXAMPLE_COUNT, LOWER, PATIENTS, name_of
+from components.slice_evaluator.figures import ACCURACY, AUC, F1, NPV, PPV, SENSITIVITY, SPECIFICITY
+from components.slice_evaluator.gate import AUC_CHANGE, LEAK_ALARM, BoundResult
 
 METRIC_NAMES = {
     SENSITIVITY: "Sensitivity",
     SPECIFICITY: "Specificity",
     AUC: "AUC",
     AUC_CHANGE: "Change of AUC against the last blessed model",
-    "ppv": "Positive predictive value",
-    "npv": "Negative predictive value",
-    "accuracy": "Accuracy",
-    "f1": "F1 score",
-    "example_count": "Slices",
+    PPV: "Positive predictive value",
+    NPV: "Negative predictive value",
+    ACCURACY: "Accuracy",
+    F1: "F1 score",
+    EXAMPLE_COUNT: "Slices",
 }
 """Names of the gate's figures, in the order in which they are shown."""
 
 _DIGITS, _MOST_DIGITS = 3, 9
 
 
+_OF_BOUNDS = {LEAK_ALARM: "Accuracy, by the leak alarm,"}
+
+
 def metric_name(metric: str) -> str:
-    """A figure's name for people; one nobody named keeps its own."""
-    return METRIC_NAMES.get(metric, metric)
+    """A figure's or bound's name for people; one nobody named keeps its own."""
+    figure, bracket, group = metric.partition("[")
+    of_patients = figure.startswith(name_of("", PATIENTS))
+    plain = figure.removeprefix(name_of("", PATIENTS)).removesuffix(LOWER)
+    named = {**METRIC_NAMES, **_OF_BOUNDS}.get(plain)
+    if named is None:
+        return metric
+    return "".join(
+        [
+            named,
+            " of patients" if of_patients else "",
+            ", lower end of the 95 % interval" if figure.endswith(LOWER) else "",
+            f" ({group.removesuffix(']')})" if bracket else "",
+        ]
+    )
+
+
+def side_of(bound: BoundResult) -> str:
+    """Whether a bound is "at least" or "at most"."""
+    return "at least" if bound.at_most is None else "at most"
+
+
+def limit_of(bound: BoundResult) -> float:
+    """What a bound's figure is held against; NaN where there is neither bound."""
+    limit = bound.at_least if bound.at_most is None else bound.at_most
+    return math.nan if limit is None else limit
 
 
 def number(value: float, digits: int = _DIGITS) -> str:

@@ -1,33 +1,41 @@
-"""The gate: which figures TFMA computes, and which bounds decide the blessing."""
+"""The gate: which bounds decide the blessing, and how a model stands to them."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-import tensorflow_model_analysis as tfma
-from google.protobuf import wrappers_pb2
-from tensorflow_model_analysis.proto import config_pb2
+from components.slice_evaluator import leak_alarm
+from components.slice_evaluator.figure_names import LOWER, SLICES, name_of
+from components.slice_evaluator.figures import ACCURACY, SENSITIVITY, SPECIFICITY
+from components.slice_evaluator.measured import Part
 
-from components.slice_evaluator.model_names import BASELINE, CANDIDATE
-from transform import ct_example, prediction
-
-SENSITIVITY = "sensitivity"
-SPECIFICITY = "specificity"
-AUC = "auc"
 AUC_CHANGE = "auc_change"
+LEAK_ALARM = "leak_alarm"
 
-# TFMA's classes, and the names by which everyone knows their figures. Those at the operating
-# point are of the model's own 0-or-1 decision, which any threshold between the two cuts rightly.
-_AT_OPERATING_POINT = {
-    SENSITIVITY: "Recall",
-    SPECIFICITY: "Specificity",
-    "ppv": "Precision",
-    "npv": "NPV",
-    "accuracy": "BinaryAccuracy",
-    "f1": "F1Score",
-}
+# No change is no regression, whatever the last bit of a difference.
+_ROUNDING = 1e-9
+
+
+@dataclasses.dataclass(frozen=True)
+class Minimum:
+    """What a figure must reach.
+
+    Attributes:
+      at_least: the bound.
+      of_lower_end: whether it is on the lower end of the 95 % interval, not on the figure itself.
+      unit: `figure_names.SLICES` or `figure_names.PATIENTS`.
+      every_group_of: it also holds for every group of at least so many patients; None: for the
+        whole test split only.
+    """
+
+    at_least: float
+    of_lower_end: bool = False
+    unit: str = SLICES
+    every_group_of: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,76 +43,30 @@ class Bounds:
     """What a model must reach on the test split.
 
     Attributes:
-      min_sensitivity: share of positive slices decided positive.
-      min_specificity: share of negative slices decided negative.
+      min_sensitivity: share of positives decided positive.
+      min_specificity: share of negatives decided negative.
       max_regression: how much AUC may be lost against the baseline, where there is one.
+      leak_alarm: the accuracy above which a result is suspicious; None: none is.
+      accept_leak_alarm: a person looked for a leak and found none.
     """
 
-    min_sensitivity: float
-    min_specificity: float
+    min_sensitivity: Minimum
+    min_specificity: Minimum
     max_regression: float
+    leak_alarm: float | None = leak_alarm.DEFAULT_ALARM
+    accept_leak_alarm: bool = False
 
+    def to_json(self) -> str:
+        """The bounds as a parameter of an execution; equal ones give equal text."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
-def _at_least(value: float) -> config_pb2.MetricThreshold:
-    return config_pb2.MetricThreshold(
-        value_threshold=config_pb2.GenericValueThreshold(
-            lower_bound=wrappers_pb2.DoubleValue(value=value)
-        )
-    )
-
-
-def make_eval_config(bounds: Bounds, batch_size: int) -> config_pb2.EvalConfig:
-    """TFMA's configuration for a gated evaluation through `serving_default`.
-
-    Args:
-      bounds: the thresholds.
-      batch_size: slices an inference batch; raw slices are large.
-    """
-    model = {
-        "signature_name": prediction.SERVING_DEFAULT,
-        "label_key": ct_example.LABEL,
-        "inference_batch_size": batch_size,
-        "model_type": "tf_generic",
-    }
-    lower_bounds = {SENSITIVITY: bounds.min_sensitivity, SPECIFICITY: bounds.min_specificity}
-    at_operating_point = [
-        config_pb2.MetricConfig(
-            class_name=class_name,
-            config=json.dumps(
-                {"name": name, ("threshold" if name == "accuracy" else "thresholds"): 0.5}
-            ),
-            threshold=_at_least(lower_bounds[name]) if name in lower_bounds else None,
-        )
-        for name, class_name in _AT_OPERATING_POINT.items()
-    ]
-    # TFMA wants the change to be above the bound, and no change is no regression.
-    no_worse = config_pb2.GenericChangeThreshold(
-        absolute=wrappers_pb2.DoubleValue(value=-bounds.max_regression - 1e-9),
-        direction=config_pb2.MetricDirection.HIGHER_IS_BETTER,
-    )
-    auc = config_pb2.MetricConfig(
-        class_name="AUC",
-        config=json.dumps({"name": AUC}),
-        threshold=config_pb2.MetricThreshold(change_threshold=no_worse),
-    )
-    return config_pb2.EvalConfig(
-        model_specs=[
-            config_pb2.ModelSpec(name=CANDIDATE, **model),
-            config_pb2.ModelSpec(name=BASELINE, is_baseline=True, **model),
-        ],
-        slicing_specs=[config_pb2.SlicingSpec()],
-        metrics_specs=[
-            config_pb2.MetricsSpec(output_names=[prediction.PROBABILITY], metrics=[auc]),
-            config_pb2.MetricsSpec(
-                output_names=[prediction.DECISION],
-                metrics=[
-                    *at_operating_point,
-                    config_pb2.MetricConfig(class_name="ExampleCount"),
-                ],
-            ),
-        ],
-        options=config_pb2.Options(include_default_metrics=wrappers_pb2.BoolValue(value=False)),
-    )
+    @classmethod
+    def from_json(cls, text: str) -> Bounds:
+        """The bounds that `to_json` wrote."""
+        values = json.loads(text)
+        for name in ("min_sensitivity", "min_specificity"):
+            values[name] = Minimum(**values[name])
+        return cls(**values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,16 +74,48 @@ class BoundResult:
     """One bound and how the model stands to it.
 
     Attributes:
-      metric: whose bound it is.
-      at_least: the bound.
+      metric: whose bound it is, as in `sensitivity`, `patient_sensitivity_lower` or
+        `sensitivity[sex=F]`.
+      at_least: the bound; None where it is an upper one.
       value: the figure.
-      passed: TFMA's verdict.
+      passed: the verdict; a figure that is undefined (NaN) does not pass.
+      at_most: the upper bound; None for all but the leak alarm.
     """
 
     metric: str
-    at_least: float
+    at_least: float | None
     value: float
     passed: bool
+    at_most: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LeakAlarm:
+    """Whether a result is too good to be true.
+
+    Attributes:
+      above: the accuracy above which it is; None where the alarm is off by configuration.
+      accuracy: of the test slices.
+      patients: of the test split.
+      suspicious: whether the alarm went off.
+      accepted: whether a person looked for a leak and let the model pass all the same; False where
+        the alarm did not go off.
+      says: one line where it went off, else None.
+      reasons: what to look for, a sentence each; empty where it did not go off.
+    """
+
+    above: float | None
+    accuracy: float
+    patients: int
+    suspicious: bool
+    accepted: bool
+    says: str | None
+    reasons: list[str]
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the model may not pass for it."""
+        return self.suspicious and not self.accepted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,11 +124,13 @@ class GateResult:
 
     Attributes:
       metrics: figures by name, over the whole test split.
-      bounds: every bound that applied.
+      bounds: every bound that applied; a leak alarm is one where it refuses.
+      alarm: the leak alarm.
     """
 
     metrics: dict[str, float]
     bounds: list[BoundResult]
+    alarm: LeakAlarm | None = None
 
     @property
     def passed(self) -> bool:
@@ -142,42 +138,91 @@ class GateResult:
         return all(bound.passed for bound in self.bounds)
 
 
-def _figures(result: tfma.EvalResult) -> dict[str, float]:
-    """Figures of the overall slice by name."""
-    overall = dict(result.slicing_metrics)[()]
-    return {
-        name: float(value["doubleValue"])
-        for by_sub_key in overall.values()
-        for values in by_sub_key.values()
-        for name, value in values.items()
-        # With a baseline TFMA adds what changed; the one change that is gated is ours to name.
-        if "doubleValue" in value and not name.endswith("_diff")
-    }
+def _judge_minimum(figure: str, minimum: Minimum, part: Part, group: str = "") -> BoundResult:
+    found = part.of(minimum.unit).figures[figure]
+    value = found.lower if minimum.of_lower_end else found.value
+    name = name_of(figure, minimum.unit) + (LOWER if minimum.of_lower_end else "") + group
+    # NaN is not at least anything.
+    return BoundResult(name, minimum.at_least, value, value >= minimum.at_least)
 
 
-def read_gate(evaluation: Path, bounds: Bounds) -> GateResult:
-    """Read figures and verdicts from an evaluation artifact's folder."""
-    # TFMA leaves the name of a lone model out.
-    candidate = tfma.load_eval_result(str(evaluation))
-    models = [spec.name for spec in candidate.config.model_specs]
-    baseline = None
-    if BASELINE in models:
-        candidate = tfma.load_eval_result(str(evaluation), model_name=CANDIDATE)
-        baseline = _figures(tfma.load_eval_result(str(evaluation), model_name=BASELINE))
-    metrics = _figures(candidate)
-    failed = {
-        failure.metric_key.name
-        for per_slice in tfma.load_validation_result(str(evaluation)).metric_validations_per_slice
-        for failure in per_slice.failures
-    }
+def _judge_figure(
+    figure: str, minimum: Minimum, overall: Part, groups: Mapping[str, Mapping[str, Part]]
+) -> Iterator[BoundResult]:
+    yield _judge_minimum(figure, minimum, overall)
+    if minimum.every_group_of is None:
+        return
+    for grouping, parts in groups.items():
+        for group, part in parts.items():
+            # A group of negatives alone has no sensitivity that a model could reach.
+            about_someone = not math.isnan(part.of(minimum.unit).figures[figure].value)
+            if part.patients.count >= minimum.every_group_of and about_someone:
+                yield _judge_minimum(figure, minimum, part, f"[{grouping}={group}]")
+
+
+def judge_alarm(overall: Part, bounds: Bounds) -> LeakAlarm:
+    """Whether a result is too good to be true.
+
+    Args:
+      overall: of the whole test split.
+      bounds: with the alarm.
+    """
+    accuracy = overall.slices.figures[ACCURACY].value
+    patients = overall.patients.count
+    facts: tuple[Mapping[str, float], int] = ({ACCURACY: accuracy}, patients)
+    suspicious = bounds.leak_alarm is not None and leak_alarm.is_suspicious(
+        *facts, bounds.leak_alarm
+    )
+    says = None
+    if suspicious and bounds.leak_alarm is not None:
+        says = leak_alarm.describe_alarm(*facts, bounds.leak_alarm)
+    return LeakAlarm(
+        above=bounds.leak_alarm,
+        accuracy=accuracy,
+        patients=patients,
+        suspicious=suspicious,
+        accepted=suspicious and bounds.accept_leak_alarm,
+        says=says,
+        reasons=list(leak_alarm.REASONS) if suspicious else [],
+    )
+
+
+def judge(
+    overall: Part,
+    groups: Mapping[str, Mapping[str, Part]],
+    alarm: LeakAlarm,
+    bounds: Bounds,
+) -> list[BoundResult]:
+    """Every bound that applies, with its verdict.
+
+    Args:
+      overall: of the whole test split.
+      groups: by grouping and group.
+      alarm: see `judge_alarm`.
+      bounds: what must be reached.
+    """
     results = [
-        BoundResult(name, at_least, metrics[name], name not in failed)
-        for name, at_least in (
-            (SENSITIVITY, bounds.min_sensitivity),
-            (SPECIFICITY, bounds.min_specificity),
-        )
+        *_judge_figure(SENSITIVITY, bounds.min_sensitivity, overall, groups),
+        *_judge_figure(SPECIFICITY, bounds.min_specificity, overall, groups),
     ]
-    if baseline is not None:
-        change = metrics[AUC] - baseline[AUC]
-        results.append(BoundResult(AUC_CHANGE, -bounds.max_regression, change, AUC not in failed))
-    return GateResult(metrics, results)
+    if overall.comparison is not None:
+        change = overall.comparison.slices.auc.difference
+        kept = change >= -bounds.max_regression - _ROUNDING
+        results.append(BoundResult(AUC_CHANGE, -bounds.max_regression, change, kept))
+    if alarm.refuses:
+        results.append(
+            BoundResult(LEAK_ALARM, None, alarm.accuracy, passed=False, at_most=alarm.above)
+        )
+    return results
+
+
+def as_json(bounds: list[BoundResult]) -> list[dict[str, Any]]:
+    """Bounds for programs; the upper bound stands only where there is one."""
+    return [
+        {
+            name: value
+            for name, value in dataclasses.asdict(bound).items()
+            if name != "at_most" or value is not None
+        }
+        for bound in bounds
+    ]

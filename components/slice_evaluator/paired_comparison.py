@@ -15,10 +15,8 @@ from scipy import special, stats
 
 from components.slice_evaluator.answers import Answers
 from components.slice_evaluator.figures import AUC, SENSITIVITY, SPECIFICITY, figures
-from components.slice_evaluator.patient_bootstrap import interval, resample_together
+from components.slice_evaluator.patient_bootstrap import CONFIDENCE, interval, resample_together
 from transform.errors import BadDataError
-
-CONFIDENCE = 0.95
 
 
 @dataclasses.dataclass(frozen=True)

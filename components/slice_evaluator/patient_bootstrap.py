@@ -15,6 +15,8 @@ import numpy as np
 from components.slice_evaluator.answers import Answers
 from components.slice_evaluator.figures import WeightedFigures
 
+CONFIDENCE = 0.95
+
 # Resamples are made in blocks of so many weights of slices: five arrays of 4 MB, whatever the
 # number of resamples; beyond so many slices, five arrays of the slices.
 _BLOCK = 500_000
@@ -105,7 +107,7 @@ def resample(answers: Answers, resamples: int, seed: int) -> dict[str, np.ndarra
     return resample_together([answers], resamples, seed)[0]
 
 
-def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+def interval(values: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The percentile interval of a figure's values in resamples.
 
     Args:
@@ -129,7 +131,7 @@ def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float
 
 
 def intervals(
-    answers: Answers, resamples: int, seed: int, confidence: float = 0.95
+    answers: Answers, resamples: int, seed: int, confidence: float = CONFIDENCE
 ) -> dict[str, tuple[float, float]]:
     """The interval of every figure.
 

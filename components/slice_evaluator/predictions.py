@@ -1,4 +1,4 @@
-"""What the model said of every evaluated slice, a JSON line each."""
+"""What a model said of every evaluated slice, a JSON line each."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PREFIX = "predictions"
+BASELINE_PREFIX = "baseline_predictions"
 
 
 @dataclasses.dataclass(frozen=True)
 class SlicePrediction:
-    """The candidate's answer for one slice.
+    """A model's answer for one slice.
 
     Attributes:
       id: the slice.
@@ -23,6 +24,7 @@ class SlicePrediction:
       probability: calibrated.
       decision: 1 or 0, at the model's operating point.
       threshold: the operating point.
+      groups: the slice's, by `groups.GROUPINGS`; empty in evaluations of older releases.
     """
 
     id: str
@@ -31,11 +33,18 @@ class SlicePrediction:
     probability: float
     decision: int
     threshold: float
+    groups: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-def read_predictions(evaluation: Path) -> Iterator[SlicePrediction]:
-    """The predictions in an evaluation artifact's folder, one at a time."""
-    for file in sorted(evaluation.glob(f"{PREFIX}-*.jsonl")):
+def read_predictions(evaluation: Path, prefix: str = PREFIX) -> Iterator[SlicePrediction]:
+    """The predictions in an evaluation artifact's folder, one at a time.
+
+    Args:
+      evaluation: the folder.
+      prefix: `PREFIX` for the candidate's; `BASELINE_PREFIX` for those of the model that it was
+        compared with, of which there are none where there was no such model.
+    """
+    for file in sorted(evaluation.glob(f"{prefix}-*.jsonl")):
         with file.open(encoding="utf-8") as lines:
             for line in lines:
                 yield SlicePrediction(**json.loads(line))

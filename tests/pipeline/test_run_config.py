@@ -118,6 +118,16 @@ def test_a_span_may_be_written_as_a_number():
         ({"gate": {"operating_point": "best"}}, ["'best'", "sensitivity, youden or a number > 0"]),
         ({"gate": {"operating_point": 1.5}}, ["operating_point: 1.5", "a number > 0, < 1"]),
         ({"gate": {"operating_point": True}}, ["operating_point: True", "sensitivity, youden or"]),
+        ({"gate": {"min_sensitivity": 1.2}}, ["min_sensitivity.value: 1.2", "or equal to 1"]),
+        ({"gate": {"min_sensitivity": "high"}}, ["min_sensitivity: 'high'", "number >= 0, <= 1"]),
+        ({"gate": {"min_sensitivity": True}}, ["min_sensitivity: True", "value, lower_bound, of"]),
+        ({"gate": {"min_specificity": {"of": "lungs"}}}, ["of: 'lungs'", "slices, patients"]),
+        (
+            {"gate": {"min_specificity": {"value": 0.8, "every_group_of": 0}}},
+            ["gate.min_specificity.every_group_of: 0", "greater than 0"],
+        ),
+        ({"gate": {"leak_alarm": 98}}, ["gate.leak_alarm: 98", "or equal to 1"]),
+        ({"evaluate": {"resamples": 0}}, ["evaluate.resamples: 0", "greater than 0"]),
         (
             {"split": {"augment_first": {"examples_per_class": "many"}}},
             ["split.augment_first.examples_per_class: 'many'", "valid integer"],
@@ -147,6 +157,14 @@ def test_a_wrong_value_is_named_with_its_key_and_what_would_be_right(values, sai
     ("values", "said"),
     [
         ({"seed": 2**32}, "seed: 4294967296 must be below 2**32"),
+        (
+            {"gate": {"min_sensitivity": {"value": 0.8, "lower_bound": 0.7}}},
+            "gate.min_sensitivity: give value or lower_bound, not both",
+        ),
+        (
+            {"gate": {"min_sensitivity": {"of": "patients"}}},
+            "gate.min_sensitivity: give value or lower_bound, one of both is needed",
+        ),
         ({"hounsfield": {"window": [400, -1000]}}, "hounsfield: the window's first number"),
         ({"transform": {"hu_min": 500}}, "transform: hu_min must be below hu_max"),
         ({"split": {"train": 0.9}}, "split: train, eval and test must add up to 1, not 1.2"),
@@ -312,3 +330,22 @@ def test_nothing_changes_a_configuration_once_it_is_checked():
         config.train.epochs = 1
     with pytest.raises(pydantic.ValidationError):
         config.name = "b"
+
+
+def test_a_minimum_is_a_number_or_says_what_of_which():
+    assert parse_config({}).gate.min_sensitivity.value == 0.8
+    given = parse_config({"gate": {"min_sensitivity": 1, "min_specificity": {"value": 0.7}}}).gate
+    assert (given.min_sensitivity.value, given.min_specificity.value) == (1.0, 0.7)
+    bound = {"lower_bound": 0.75, "of": "patients", "every_group_of": 20}
+    given = parse_config({"gate": {"min_sensitivity": bound}}).gate.min_sensitivity
+    assert given.model_dump() == {"value": None, **bound}
+
+
+def test_one_key_of_a_minimum_can_be_set_where_the_file_has_a_number():
+    values = {"gate": {"min_sensitivity": 0.9}}
+    given = parse_config(values, ["gate.min_sensitivity.of=patients"]).gate.min_sensitivity
+    assert (given.value, given.of) == (0.9, "patients")
+    both = ["gate.min_sensitivity.lower_bound=0.7", "gate.min_sensitivity.value=null"]
+    assert parse_config(values, both).gate.min_sensitivity.lower_bound == 0.7
+    whole = parse_config(values, ["gate.min_sensitivity={lower_bound: 0.6}"]).gate
+    assert whole.min_sensitivity.lower_bound == 0.6

@@ -155,3 +155,45 @@ def test_the_display_has_a_line_for_each_step_and_each_finished_epoch():
         ["[10/11]", "AtomicPusher", "failed"],
     ]
     assert "loss 0.512  auc 0.800  val_loss 0.600  val_auc 0.750" in err.getvalue()
+
+
+def test_figures_stand_with_their_intervals_and_those_of_patients(not_blessed):
+    not_blessed.metrics = {
+        "sensitivity": 0.8125,
+        "tp": 13.0,
+        "patient_sensitivity": 1.0,
+        "example_count": 60.0,
+        "sensitivity_lower": 0.61,
+        "sensitivity_upper": float("nan"),
+        "patient_sensitivity_lower": 0.75,
+        "patient_sensitivity_upper": 1.0,
+    }
+    rows = [line.split() for line in printed(not_blessed).splitlines()]
+    wanted = "sensitivity 0.812 0.610 to undefined 1.000 0.750 to 1.000"
+    assert wanted.split() in rows
+    assert ["tp", "13"] in rows
+    assert ["example_count", "60"] in rows
+    assert not any(row[0].startswith("patient_") for row in rows if row)
+
+
+def test_a_bound_of_a_group_is_printed_as_it_is_called(not_blessed):
+    name = "sensitivity[sex=F]"
+    not_blessed.bounds = [{"metric": name, "at_least": 0.7, "value": None, "passed": False}]
+    text = printed(not_blessed)
+    assert f"{name} undefined < 0.700" in text
+    assert [name, "undefined", "0.700", "FAILED"] in [line.split() for line in text.splitlines()]
+
+
+def test_a_leak_alarm_says_what_to_look_for_until_it_is_accepted(not_blessed):
+    not_blessed.bounds = [
+        {"metric": "leak_alarm", "at_least": None, "at_most": 0.98, "value": 0.991, "passed": False}
+    ]
+    alarm = {"accepted": False, "says": "accuracy [of slices] is high", "reasons": ["Copies."]}
+    not_blessed.leak_alarm = alarm
+    text = printed(not_blessed)
+    assert "Not pushed: leak_alarm 0.991 > 0.980." in text
+    assert "Leak alarm: accuracy [of slices] is high" in text
+    assert "- Copies." in text
+    text = printed(dataclasses.replace(not_blessed, leak_alarm={**alarm, "accepted": True}))
+    assert "Leak alarm (accepted): accuracy" in text
+    assert "Copies" not in text

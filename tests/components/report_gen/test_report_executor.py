@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 from tfx.types import artifact_utils
 from tfx.types import standard_artifacts
-from tfx.utils import json_utils, proto_utils
 
 from components.ct_example_gen.quarantine import Quarantine, QuarantinedSlice
 from components.report_gen.component import ReportGen
@@ -15,11 +14,12 @@ from components.report_gen.executor import Executor
 from components.report_gen.report import Report
 from components.serving_validator.outcome import ServingOutcome
 from components.slice_evaluator import executor as slice_evaluator
-from components.slice_evaluator.gate import Bounds, make_eval_config
+from components.slice_evaluator.component import SliceEvaluator
+from components.slice_evaluator.gate import Bounds, Minimum
 from transform import ct_example, prediction
 from transform.training_record import EpochRecord, TrainingRecord
 
-BOUNDS = Bounds(min_sensitivity=0.9, min_specificity=0.6, max_regression=0.02)
+BOUNDS = Bounds(Minimum(0.9), Minimum(0.6), max_regression=0.02)
 # Two of three positives and three of three negatives are decided rightly at 0.5.
 SLICES = [(1, 0.9), (1, 0.7), (1, 0.2), (0, 0.1), (0, 0.3), (0, 0.4)]
 
@@ -94,11 +94,16 @@ def evaluated(tmp_path_factory):
             "model": [artifact(standard_artifacts.Model, folder / "model", 1)],
         },
         {"evaluation": [evaluation], "blessing": [blessing]},
-        {
-            "eval_config": proto_utils.proto_to_json(make_eval_config(BOUNDS, 16)),
-            "example_splits": json_utils.dumps([ct_example.TEST]),
-            "fairness_indicator_thresholds": None,
-        },
+        SliceEvaluator(
+            examples=channel(standard_artifacts.Examples),
+            model=channel(standard_artifacts.Model),
+            example_splits=[ct_example.TEST],
+            bounds=BOUNDS,
+            resamples=20,
+            seed=0,
+            batch_size=16,
+            code_version="1",
+        ).exec_properties,
     )
     return evaluation, blessing
 
@@ -146,7 +151,6 @@ def properties():
         infra_blessing=channel(standard_artifacts.InfraBlessing),
         pushed_model=channel(standard_artifacts.PushedModel),
         name="tiny",
-        bounds=BOUNDS,
         config={"gate": {"target_sensitivity": 0.9}},
         leaks=["Split by image."],
         code_version="1",
