@@ -19,7 +19,7 @@ _Kind = TypeVar("_Kind", Difference, DeLong)
 
 def flatten(comparison: PairedComparison) -> dict[str, float]:
     """Every number of a comparison, by a name such as `paired_auc_difference`."""
-    named = {}
+    named: dict[str, float] = {}
     for name, value in dataclasses.asdict(comparison).items():
         if isinstance(value, dict):
             named |= {f"{_PREFIX}{name}_{part}": float(number) for part, number in value.items()}
