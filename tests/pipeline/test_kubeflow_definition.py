@@ -71,6 +71,18 @@ def test_training_can_begin_with_the_last_blessed_model(tmp_path):
     assert json.loads(text)["weights"] == "imagenet"
 
 
+def test_the_gate_reaches_the_step_that_judges(tmp_path):
+    bound = "gate.min_sensitivity={lower_bound: 0.75, of: patients}"
+    definition = yaml.safe_load(compiled(tmp_path / "pipeline.yaml", bound))
+    given = definition["root"]["dag"]["tasks"]["SliceEvaluator"]["inputs"]["parameters"]
+    values = {name: one["runtimeValue"]["constantValue"] for name, one in given.items()}
+    bounds = json.loads(values["bounds"]["stringValue"])
+    assert bounds["min_sensitivity"]["at_least"] == 0.75
+    assert bounds["min_sensitivity"]["unit"] == "patients"
+    assert not bounds["accept_leak_alarm"]
+    assert int(values["resamples"]["intValue"]) == 1000
+
+
 def test_vertex_ai_gets_json(tmp_path):
     assert json.loads(compiled(tmp_path / "pipeline.json"))["pipelineSpec"]
 
