@@ -9,7 +9,7 @@ from components.report_gen.figures import draw_pictures
 from components.report_gen.model_card import render_model_card
 from components.report_gen.render import render_page, render_report
 from components.serving_validator.outcome import ServingOutcome
-from components.slice_evaluator.gate import BoundResult, GateResult
+from components.slice_evaluator.gate import BoundResult, GateResult, LeakAlarm
 
 VOID = {"meta", "br", "link", "img"}
 
@@ -195,3 +195,38 @@ def test_an_older_report_is_replaced_and_nothing_else_is_left_in_the_folder(push
     assert page == tmp_path / "index.html"
     assert "Pushed as version" in page.read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "model_card.md"]
+
+
+def alarmed(content, *, accepted):
+    alarm = LeakAlarm(0.98, 0.991, 60, True, accepted, "accuracy 0.9910 is <too> high", ["Copies."])
+    refused = [] if accepted else [BoundResult("leak_alarm", None, 0.991, False, at_most=0.98)]
+    return dataclasses.replace(
+        content, gate=GateResult(content.gate.metrics, refused, alarm), blessed=accepted
+    )
+
+
+def test_a_leak_alarm_says_what_to_look_for(not_pushed):
+    page = render_page(alarmed(not_pushed, accepted=False))
+    assert "Accuracy, by the leak alarm, is 0.991; it must be at most 0.980." in page
+    assert "Look for: Copies." in page
+    assert "at most 0.980</td>" in page
+
+
+def test_a_leak_alarm_that_was_accepted_stands_among_the_warnings(pushed):
+    page = render_page(alarmed(pushed, accepted=True))
+    assert "The leak alarm went off and was accepted: accuracy 0.9910 is &lt;too&gt; high." in page
+    assert "Look for: Copies." not in page
+
+
+def test_a_bound_of_a_groups_patients_is_named_in_words(not_pushed):
+    bound = BoundResult("patient_sensitivity_lower[sex=F]", 0.8, 0.71, passed=False)
+    content = dataclasses.replace(not_pushed, gate=GateResult(not_pushed.gate.metrics, [bound]))
+    said = "Sensitivity of patients, lower end of the 95 % interval (sex=F) is 0.710"
+    assert said in render_page(content)
+
+
+def test_intervals_and_figures_of_patients_crowd_no_page_that_does_not_show_them(not_pushed):
+    more = {"patient_auc": 0.123, "auc_lower": 0.234, "tp": 1.0, "f1_negative": 0.345}
+    metrics = {**not_pushed.gate.metrics, **more}
+    gate = GateResult(metrics, not_pushed.gate.bounds)
+    assert render_page(dataclasses.replace(not_pushed, gate=gate)) == render_page(not_pushed)
