@@ -351,6 +351,16 @@ class EvaluateConfig(Section):
     )
 
 
+class ProbesConfig(Section):
+    """How the model is asked for what it sees beside the lungs."""
+
+    slices: NonNegativeInt = Field(
+        300,
+        description="test slices that the shortcut probes alter and ask the model about, at most; "
+        "0: no probes",
+    )
+
+
 class ServingConfig(Section):
     """What a model must do to be served."""
 
@@ -391,6 +401,7 @@ class RunConfig(Section):
     train: TrainConfig = TrainConfig()
     gate: GateConfig = GateConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    probes: ProbesConfig = ProbesConfig()
     serving: ServingConfig = ServingConfig()
     beam: BeamConfig = BeamConfig()
 

@@ -22,8 +22,11 @@ from components.baseline import statistics_strategy, strategy
 from components.ct_example_gen.component import CTExampleGen
 from components.ct_example_gen.manifest import ManifestFacts
 from components.ct_example_gen.settings import IngestSettings
+from components.model_card_gen.component import ModelCardGen
 from components.report_gen.component import ReportGen
+from components.run_facts.facts import RunSettings
 from components.serving_validator.component import ServingValidator
+from components.shortcut_probes.component import ShortcutProbes
 from components.slice_evaluator.component import SliceEvaluator
 from components.slice_evaluator.gate import Bounds, Minimum
 from components.slice_validator.component import SliceValidator
@@ -66,6 +69,15 @@ _RECORD = (
     "transform/training_record.py",
     "transform/package_versions.py",
     "transform/whole_file.py",
+)
+
+# What every reader of the facts of a run reads.
+_FACTS = (
+    "components/run_facts",
+    "components/slice_evaluator",
+    "components/shortcut_probes/outcome.py",
+    "components/ct_example_gen",
+    *_RECORD,
 )
 
 _MODEL_FIELDS = ("backbone", "head", "dropout", "batch_norm", "batch_norm_momentum")
@@ -287,6 +299,21 @@ def build_components(
         custom_config=trainer_config,
     ).with_id(TRAINER_ID)
     model = trainer.outputs["model"]
+    probes = []
+    if config.probes.slices:
+        shortcut_probes = ShortcutProbes(
+            examples=examples,
+            model=model,
+            slices=config.probes.slices,
+            code_version=code_version(
+                "components/shortcut_probes",
+                "components/slice_evaluator",
+                *_RECORD,
+                *_READING,
+                *_EXPORT,
+            ),
+        )
+        probes.append(shortcut_probes)
     history = _models_and_blessings()
     if local:
         history[strategy.CANDIDATE] = model
@@ -304,6 +331,22 @@ def build_components(
         code_version=code_version(
             "components/slice_evaluator", "transform/whole_file.py", *_EXPORT
         ),
+    )
+    of_run = {
+        "quarantine": example_gen.outputs["quarantine"],
+        "model": model,
+        "model_run": trainer.outputs["model_run"],
+        "evaluation": evaluator.outputs["evaluation"],
+        "blessing": evaluator.outputs["blessing"],
+        "probes": probes[0].outputs["probes"] if probes else None,
+        "settings": RunSettings(
+            config.name,
+            config.model_dump(mode="json"),
+            describe_leaks(config, split_given=places.split_given),
+        ),
+    }
+    model_card_gen = ModelCardGen(
+        **of_run, code_version=code_version("components/model_card_gen", *_FACTS)
     )
     serving_validator = ServingValidator(
         model=model,
@@ -328,21 +371,14 @@ def build_components(
         ),
     )
     report_gen = ReportGen(
-        quarantine=example_gen.outputs["quarantine"],
-        model_run=trainer.outputs["model_run"],
-        evaluation=evaluator.outputs["evaluation"],
-        blessing=evaluator.outputs["blessing"],
+        **of_run,
         infra_blessing=serving_validator.outputs["blessing"],
         pushed_model=pusher.outputs["pushed_model"],
-        name=config.name,
-        config=config.model_dump(mode="json"),
-        leaks=describe_leaks(config, split_given=places.split_given),
         code_version=code_version(
             "components/report_gen",
-            "components/slice_evaluator",
-            "components/ct_example_gen",
+            "components/model_card_gen",
             "components/serving_validator/outcome.py",
-            *_RECORD,
+            *_FACTS,
         ),
     )
     return [
@@ -354,8 +390,10 @@ def build_components(
         transform,
         *parents,
         trainer,
+        *probes,
         baseline,
         evaluator,
+        model_card_gen,
         serving_validator,
         pusher,
         report_gen,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
@@ -12,6 +9,8 @@ from tfx.types import component_spec, standard_artifacts
 from components.ct_example_gen.quarantine import Quarantine
 from components.report_gen.executor import Executor
 from components.report_gen.report import Report
+from components.run_facts.facts import RunSettings
+from components.shortcut_probes.artifact import ShortcutProbes
 
 
 class ReportGenSpec(types.ComponentSpec):
@@ -23,9 +22,11 @@ class ReportGenSpec(types.ComponentSpec):
     }
     INPUTS = {  # noqa: RUF012
         "quarantine": component_spec.ChannelParameter(type=Quarantine),
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "probes": component_spec.ChannelParameter(type=ShortcutProbes, optional=True),
         "infra_blessing": component_spec.ChannelParameter(
             type=standard_artifacts.InfraBlessing, optional=True
         ),
@@ -50,45 +51,41 @@ class ReportGen(base_component.BaseComponent):
         self,
         *,
         quarantine: types.BaseChannel,
+        model: types.BaseChannel,
         model_run: types.BaseChannel,
         evaluation: types.BaseChannel,
         blessing: types.BaseChannel,
         pushed_model: types.BaseChannel,
-        name: str,
-        config: dict[str, Any],
-        leaks: list[str],
+        settings: RunSettings,
         code_version: str,
+        probes: types.BaseChannel | None = None,
         infra_blessing: types.BaseChannel | None = None,
     ):
         """Describe one report.
 
         Args:
           quarantine: of CTExampleGen.
+          model: of the Trainer.
           model_run: of the Trainer, with its training record.
           evaluation: of SliceEvaluator.
           blessing: of SliceEvaluator.
           pushed_model: of the Pusher.
-          name: the run's.
-          config: the run's, JSON values only.
-          leaks: sentences about how test data may have leaked into training.
+          settings: of the run.
           code_version: changes when the report's code does, so that the cache misses.
+          probes: of ShortcutProbes, where the run has them.
           infra_blessing: of ServingValidator, where the model was tried in a server.
         """
-        settings = {
-            "name": name,
-            "config": config,
-            "leaks": leaks,
-        }
         super().__init__(
             spec=ReportGenSpec(
                 quarantine=quarantine,
+                model=model,
                 model_run=model_run,
                 evaluation=evaluation,
                 blessing=blessing,
+                probes=probes,
                 infra_blessing=infra_blessing,
                 pushed_model=pushed_model,
-                # The order of the keys is the order in which the report shows them.
-                settings=json.dumps(settings),
+                settings=settings.to_json(),
                 code_version=code_version,
                 report=types.Channel(type=Report),
             )

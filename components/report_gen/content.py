@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from tfx import types
+from tfx.types import artifact_utils
 
-from components.ct_example_gen.outcome import IngestOutcome, read_outcome
 from components.ct_example_gen.quarantine import QuarantinedSlice, read_quarantine
+from components.run_facts.facts import (
+    EVALUATION,
+    MODEL_RUN,
+    QUARANTINE,
+    RunFacts,
+    RunSettings,
+    gather_facts,
+)
 from components.serving_validator import outcome as serving_outcome
-from components.slice_evaluator.evaluation import read_evaluation
-from components.slice_evaluator.gate import GateResult
 from components.slice_evaluator.predictions import SlicePrediction, read_predictions
-from transform.training_record import PICTURES, TrainingRecord, read_record
+from transform.training_record import PICTURES
 
 # More would bury the reader; the quarantine itself has all of them.
 QUARANTINED_SHOWN = 200
 
-_PACKAGES = (
-    "ctnet",
-    "tfx",
-    "tensorflow",
-    "tf-keras",
-    "tensorflow-transform",
-    "tensorflow-model-analysis",
-    "apache-beam",
-    "pydicom",
-    "numpy",
-)
+INFRA_BLESSING, PUSHED_MODEL = "infra_blessing", "pushed_model"
+"""Keys of inputs that only the report needs; `INFRA_BLESSING` is optional."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,119 +78,57 @@ class ReportContent:
     """Everything that a report says.
 
     Attributes:
-      name: the run's.
-      created: when the evaluation was made, ISO 8601.
-      outcome: what came of the manifest.
-      quarantined: the first slices in quarantine; `outcome.quarantined` counts all of them.
-      training: learning curves, calibration, operating point.
+      facts: what the model card is made of, too.
+      quarantined: the first slices in quarantine; `facts.outcome.quarantined` counts all of them.
       training_pictures: SVG files that training drew, by name; a run of an older release has none.
-      gate: figures on the test split, and the bounds.
       predictions: what the model said of the test split.
-      blessed: whether the evaluation let the model pass.
       serving: what came of asking it in a server; None where it was not tried.
       pushed: whether it is served now.
       version: as which version; None where it was not pushed.
       destination: where to; None where it was not pushed.
-      versions: of packages, by name.
-      config: the run's configuration.
-      leaks: sentences about how test data may have leaked into training.
     """
 
-    name: str
-    created: str
-    outcome: IngestOutcome
+    facts: RunFacts
     quarantined: list[QuarantinedSlice]
-    training: TrainingRecord
     training_pictures: dict[str, str]
-    gate: GateResult
     predictions: Predictions
-    blessed: bool
     serving: serving_outcome.ServingOutcome | None
     pushed: bool
     version: str | None
     destination: str | None
-    versions: dict[str, str]
-    config: dict[str, Any]
-    leaks: list[str]
-
-    @property
-    def warnings(self) -> list[str]:
-        """What a reader must know before the figures."""
-        alarm = self.gate.alarm
-        accepted = (
-            [f"The leak alarm went off and was accepted: {alarm.says}."]
-            if alarm and alarm.accepted
-            else []
-        )
-        cautions = [f"{one[0].upper()}{one[1:]}." for one in self.training.cautions]
-        return [*self.leaks, *accepted, *cautions]
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide what a model becomes; those not installed left out."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def gather(
-    *,
-    quarantine: Path,
-    training: Path,
-    evaluation: Path,
-    serving: Path | None,
-    name: str,
-    created: str,
-    blessed: bool,
-    pushed: bool,
-    version: str | None,
-    destination: str | None,
-    config: dict[str, Any],
-    leaks: list[str],
-) -> ReportContent:
-    """Read a report's content from the folders of artifacts.
+def gather(inputs: Mapping[str, list[types.Artifact]], settings: RunSettings) -> ReportContent:
+    """Read a report's content from the artifacts of a run.
 
     Args:
-      quarantine: of CTExampleGen's `quarantine`.
-      training: of the Trainer's `model_run`.
-      evaluation: of SliceEvaluator's `evaluation`.
-      serving: of ServingValidator's `blessing`; None where the model was not tried in a server.
-      name: see `ReportContent`, as for the others.
-      created: ISO 8601.
-      blessed: whether the evaluation let the model pass.
-      pushed: whether the model is served now.
-      version: None where it was not pushed.
-      destination: None where it was not pushed.
-      config: the run's configuration.
-      leaks: sentences.
+      inputs: of ReportGen.
+      settings: of the run.
 
     Raises:
       OSError: a folder lacks a file that its step leaves.
       ConfigError: the evaluation is of another version of ctnet.
     """
+
+    def folder(key: str) -> Path:
+        return Path(artifact_utils.get_single_uri(inputs[key]))
+
+    training = folder(MODEL_RUN)
+    # Names as in tfx.components.pusher.executor, where they are private.
+    pushed = artifact_utils.get_single_instance(inputs[PUSHED_MODEL])
     return ReportContent(
-        name=name,
-        created=created,
-        outcome=read_outcome(quarantine),
-        quarantined=list(itertools.islice(read_quarantine(quarantine), QUARANTINED_SHOWN)),
-        training=read_record(training),
+        facts=gather_facts(inputs, settings),
+        quarantined=list(itertools.islice(read_quarantine(folder(QUARANTINE)), QUARANTINED_SHOWN)),
         training_pictures={
             name: path.read_text(encoding="utf-8")
             for name in PICTURES
             if (path := training / f"{name}.svg").exists()
         },
-        gate=read_evaluation(evaluation).gate,
-        predictions=in_columns(read_predictions(evaluation)),
-        blessed=blessed,
-        serving=serving_outcome.read_outcome(serving) if serving else None,
-        pushed=pushed,
-        version=version,
-        destination=destination,
-        versions=package_versions(),
-        config=config,
-        leaks=leaks,
+        predictions=in_columns(read_predictions(folder(EVALUATION))),
+        serving=serving_outcome.read_outcome(folder(INFRA_BLESSING))
+        if inputs.get(INFRA_BLESSING)
+        else None,
+        pushed=pushed.get_int_custom_property("pushed") == 1,
+        version=pushed.get_string_custom_property("pushed_version") or None,
+        destination=pushed.get_string_custom_property("pushed_destination") or None,
     )

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from components.report_gen.content import Predictions, ReportContent
-from components.report_gen.wording import count, number
+from components.run_facts.wording import count, number
 from components.slice_evaluator.figures import AUC
 from transform.training_record import CALIBRATION, LEARNING_CURVES, THRESHOLD
 
@@ -157,7 +157,7 @@ def _draw_roc(content: ReportContent) -> Picture:
         return _draw_nothing(name, title, why)
     false_positive, true_positive, _ = roc_curve(predictions.label, predictions.probability)
     sensitivity, specificity, _ = _operating_point(predictions)
-    auc = number(content.gate.metrics.get(AUC, float("nan")))
+    auc = number(content.facts.gate.metrics.get(AUC, float("nan")))
 
     def paint(figure: Figure) -> None:
         axes = _square_unit_axes(figure, "1 − specificity", "sensitivity")
@@ -323,7 +323,7 @@ def _draw_histogram(content: ReportContent) -> Picture:
         return _draw_nothing(name, title, why or "no prediction was made")
     positive = predictions.probability[predictions.label == 1]
     negative = predictions.probability[predictions.label == 0]
-    threshold = content.training.threshold
+    threshold = content.facts.training.threshold
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()

@@ -9,11 +9,13 @@ from typing import Any
 
 import jinja2
 
+from components.model_card_gen.artifact import MODEL_CARD
+from components.model_card_gen.card import make_model_card, render_model_card, split_name
 from components.report_gen.content import ReportContent
 from components.report_gen.figures import draw_pictures
-from components.report_gen.model_card import make_model_card, render_model_card, split_name
-from components.report_gen.report import INDEX, MODEL_CARD
-from components.report_gen.wording import (
+from components.report_gen.report import INDEX
+from components.report_gen.verdict import reach_verdict
+from components.run_facts.wording import (
     METRIC_NAMES,
     count,
     limit_of,
@@ -49,11 +51,11 @@ def _tiles(content: ReportContent) -> list[dict[str, Any]]:
 
     Figures of patients, intervals and those that nobody named for people are not among them.
     """
-    bounds = {bound.metric: bound for bound in content.gate.bounds}
+    bounds = {bound.metric: bound for bound in content.facts.gate.bounds}
     order = [SENSITIVITY, SPECIFICITY, AUC, *METRIC_NAMES]
     tiles = []
     for name in dict.fromkeys(order):
-        value = content.gate.metrics.get(name)
+        value = content.facts.gate.metrics.get(name)
         if value is None or value > 1.0:
             continue
         bound = bounds.get(name)
@@ -71,7 +73,7 @@ def _tiles(content: ReportContent) -> list[dict[str, Any]]:
 
 def _bounds(content: ReportContent) -> list[dict[str, Any]]:
     rows = []
-    for bound in content.gate.bounds:
+    for bound in content.facts.gate.bounds:
         value, limit = side_by_side(bound.value, limit_of(bound))
         rows.append(
             {
@@ -86,7 +88,7 @@ def _bounds(content: ReportContent) -> list[dict[str, Any]]:
 
 def _mistakes(content: ReportContent) -> list[dict[str, Any]]:
     """The wrong decisions whose probability lies farthest from the threshold."""
-    threshold = content.training.threshold
+    threshold = content.facts.training.threshold
     rows = [
         (abs(probability - threshold), slice_id, label, probability)
         for slice_id, label, probability, decision in zip(
@@ -118,13 +120,15 @@ def render_page(content: ReportContent) -> str:
     environment.globals.update(count=count)
     return environment.get_template("template.html.j2").render(
         content=content,
-        card=make_model_card(content),
+        facts=content.facts,
+        verdict=reach_verdict(content),
+        card=make_model_card(content.facts),
         tiles=_tiles(content),
         bounds=_bounds(content),
-        compared=any(bound.metric == AUC_CHANGE for bound in content.gate.bounds),
+        compared=any(bound.metric == AUC_CHANGE for bound in content.facts.gate.bounds),
         mistakes=_mistakes(content),
         pictures=draw_pictures(content),
-        settings=list(settings(content.config)),
+        settings=list(settings(content.facts.settings.config)),
     )
 
 
@@ -135,7 +139,7 @@ def render_report(content: ReportContent, folder: Path) -> Path:
       The page.
     """
     page = folder / INDEX
-    card, text = render_model_card(content), render_page(content)
+    card, text = render_model_card(content.facts), render_page(content)
     write_whole(card, folder / MODEL_CARD)
     write_whole(text, page)
     return page

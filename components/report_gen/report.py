@@ -3,7 +3,6 @@
 from tfx.types import artifact
 
 INDEX = "index.html"
-MODEL_CARD = "model_card.md"
 
 
 class Report(artifact.Artifact):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from components.report_gen.content import ReportContent
-from components.report_gen.wording import limit_of, metric_name, side_by_side, side_of
-from components.slice_evaluator.gate import BoundResult
+from components.run_facts.gate_reasons import EVERY_BOUND_HOLDS, why_refused
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,26 +23,14 @@ class Verdict:
     reasons: list[str]
 
 
-def _say_failed(bound: BoundResult) -> str:
-    value, limit = side_by_side(bound.value, limit_of(bound))
-    return f"{metric_name(bound.metric)} is {value}; it must be {side_of(bound)} {limit}."
-
-
-def _say_alarm(content: ReportContent) -> list[str]:
-    """What to look for where the leak alarm refuses."""
-    alarm = content.gate.alarm
-    return [f"Look for: {reason}" for reason in alarm.reasons] if alarm and alarm.refuses else []
-
-
 def reach_verdict(content: ReportContent) -> Verdict:
     """The verdict on a run."""
-    failed = [_say_failed(bound) for bound in content.gate.bounds if not bound.passed]
-    failed += _say_alarm(content)
+    failed = why_refused(content.facts)
     if content.pushed:
         version = f" as version {content.version}" if content.version else ""
-        return Verdict(True, f"Pushed{version}", failed or ["Every bound of the gate holds."])
+        return Verdict(True, f"Pushed{version}", failed or [EVERY_BOUND_HOLDS])
     refused = content.serving.reason if content.serving else None
-    if content.blessed:
+    if content.facts.blessed:
         why = (
             f"The gate let the model pass, but the trial in a server did not: {refused}."
             if refused
@@ -54,6 +41,6 @@ def reach_verdict(content: ReportContent) -> Verdict:
     else:
         why = "The evaluation withheld its blessing, although every bound of the gate holds."
     # Whoever mends the figures should know of what comes next.
-    if refused and not content.blessed:
+    if refused and not content.facts.blessed:
         failed.append(f"The trial in a server failed, too: {refused}.")
     return Verdict(False, "Not pushed", [*failed, why])

@@ -8,18 +8,11 @@ import pytest
 import tfx.v1  # noqa: F401 before anything of TFMA
 from matplotlib.figure import Figure
 
-from components.ct_example_gen.outcome import IngestOutcome
 from components.ct_example_gen.quarantine import QuarantinedSlice
 from components.report_gen.content import ReportContent, in_columns
 from components.serving_validator.outcome import ServingOutcome
-from components.slice_evaluator.gate import BoundResult, GateResult
 from components.slice_evaluator.predictions import SlicePrediction
-from transform.training_record import (
-    LEARNING_CURVES,
-    EpochRecord,
-    OperatingPoint,
-    TrainingRecord,
-)
+from transform.training_record import LEARNING_CURVES
 
 THRESHOLD = 0.4
 
@@ -49,76 +42,43 @@ def drawn_in_training():
     return text.getvalue()
 
 
-def make_content():
+@pytest.fixture
+def not_pushed(refused):
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 2, 60)
     probabilities = np.clip(0.5 * labels + generator.uniform(0.0, 0.5, 60), 0.0, 1.0)
-    curves = {"loss": 0.6, "val_loss": 0.65, "auc": 0.8, "val_auc": 0.75}
     return ReportContent(
-        name="hospital-a",
-        created="2025-06-14T08:31:07+00:00",
-        outcome=IngestOutcome(
-            {
-                "train": {"0": 234, "1": 191},
-                "eval": {"0": 58, "1": 60},
-                "test": {"0": 30, "1": 30},
-            },
-            {"unreadable": 1},
-            {},
-        ),
+        facts=refused,
         quarantined=[
             QuarantinedSlice("a<b>&c", "scans/a<b>&c.png", "unreadable", "truncated <PNG>")
         ],
-        training=TrainingRecord(
-            epochs=[EpochRecord("head", 1, curves), EpochRecord("fine-tuning", 1, curves)],
-            training_slices=(234, 191),
-            centre=0.27,
-            temperature=1.375,
-            calibration_error=(0.091, 0.047),
-            threshold=THRESHOLD,
-            validation={"sensitivity": 0.9, "specificity": 0.7, "auc": 0.88},
-            operating_point=OperatingPoint(
-                threshold=THRESHOLD,
-                rule="sensitivity",
-                target_sensitivity=0.9,
-                resamples=1000,
-                threshold_interval=(0.35, 0.45),
-                sensitivity_interval=(0.81, 0.97),
-                specificity_interval=(0.59, 0.83),
-            ),
-        ),
         training_pictures={LEARNING_CURVES: drawn_in_training()},
-        gate=GateResult(
-            {"auc": 0.861, "sensitivity": 0.855, "specificity": 0.763, "example_count": 60.0},
-            [
-                BoundResult("sensitivity", 0.8, 0.855, True),
-                BoundResult("specificity", 0.8, 0.763, False),
-            ],
-        ),
         predictions=predictions_of(labels, probabilities),
-        blessed=False,
         serving=ServingOutcome(None, 16, largest_difference=1.2e-7, median_ms=41.3),
         pushed=False,
         version=None,
         destination=None,
-        versions={"tfx": "1.21.0"},
-        config={"hounsfield": {"window": [-1000.0, 400.0]}, "gate": {"target_sensitivity": 0.9}},
-        leaks=[],
     )
 
 
 @pytest.fixture
-def not_pushed():
-    return make_content()
-
-
-@pytest.fixture
-def pushed(not_pushed):
+def pushed(not_pushed, passed):
     return dataclasses.replace(
         not_pushed,
-        gate=GateResult(not_pushed.gate.metrics, not_pushed.gate.bounds[:1]),
-        blessed=True,
+        facts=passed,
         pushed=True,
         version="1749890012",
         destination="/srv/serving/ctnet/1749890012",
     )
+
+
+@pytest.fixture
+def changed(changed):
+    """`changed(content, leaks=[...])`: content with other values, its facts' too."""
+
+    def change(content, **values):
+        names = {field.name for field in dataclasses.fields(content)}
+        own = {name: values.pop(name) for name in list(values) if name in names}
+        return dataclasses.replace(content, facts=changed(content.facts, **values), **own)
+
+    return change

@@ -12,6 +12,7 @@ from components.ct_example_gen.quarantine import Quarantine, QuarantinedSlice
 from components.report_gen.component import ReportGen
 from components.report_gen.executor import Executor
 from components.report_gen.report import Report
+from components.run_facts.facts import RunSettings
 from components.serving_validator.outcome import ServingOutcome
 from components.slice_evaluator import executor as slice_evaluator
 from components.slice_evaluator.component import SliceEvaluator
@@ -126,11 +127,13 @@ def inputs(evaluated, tmp_path):
         calibration_error=(0.2, 0.1),
         threshold=0.5,
         validation={"sensitivity": 1.0, "specificity": 0.5, "auc": 0.9},
+        versions={"tfx": "1.21.0"},
     ).write(model_run.uri)
     pushed_model = artifact(standard_artifacts.PushedModel, tmp_path / "pushed", 7)
     pushed_model.set_int_custom_property("pushed", 0)
     return {
         "quarantine": [quarantine],
+        "model": [artifact(standard_artifacts.Model, tmp_path / "model", 8)],
         "model_run": [model_run],
         "evaluation": [evaluation],
         "blessing": [blessing],
@@ -145,14 +148,13 @@ def channel(artifact_type):
 def properties():
     component = ReportGen(
         quarantine=channel(Quarantine),
+        model=channel(standard_artifacts.Model),
         model_run=channel(standard_artifacts.ModelRun),
         evaluation=channel(standard_artifacts.ModelEvaluation),
         blessing=channel(standard_artifacts.ModelBlessing),
         infra_blessing=channel(standard_artifacts.InfraBlessing),
         pushed_model=channel(standard_artifacts.PushedModel),
-        name="tiny",
-        config={"gate": {"target_sensitivity": 0.9}},
-        leaks=["Split by image."],
+        settings=RunSettings("tiny", {"gate": {"target_sensitivity": 0.9}}, ["Split by image."]),
         code_version="1",
     )
     return component.exec_properties

@@ -8,13 +8,18 @@ import pytest
 from components.report_gen.content import in_columns
 from components.report_gen.figures import confusion_counts, draw_pictures
 from components.report_gen.render import render_page
-from components.slice_evaluator.gate import GateResult
+from components.slice_evaluator.figures import FIGURES
+from components.slice_evaluator.measured import Figure
 from components.slice_evaluator.predictions import SlicePrediction
 from transform.training_record import LEARNING_CURVES
 
 
 def picture(content, name):
     return next(picture for picture in draw_pictures(content) if picture.name == name)
+
+
+def with_facts(content, **values):
+    return dataclasses.replace(content, facts=dataclasses.replace(content.facts, **values))
 
 
 def no_predictions(content):
@@ -28,8 +33,15 @@ def one_class(content):
 
 
 def undefined_figures(content):
-    metrics = dict.fromkeys(content.gate.metrics, math.nan)
-    return dataclasses.replace(content, gate=GateResult(metrics, content.gate.bounds))
+    nowhere = Figure(math.nan, math.nan, math.nan)
+    overall = content.facts.evaluation.overall
+    slices = dataclasses.replace(overall.slices, figures=dict.fromkeys(FIGURES, nowhere))
+    return with_facts(
+        content,
+        evaluation=dataclasses.replace(
+            content.facts.evaluation, overall=dataclasses.replace(overall, slices=slices)
+        ),
+    )
 
 
 def undefined_probabilities(content):
@@ -41,8 +53,8 @@ def undefined_probabilities(content):
 
 
 def of_an_older_release(content):
-    training = dataclasses.replace(content.training, operating_point=None)
-    return dataclasses.replace(content, training=training, training_pictures={})
+    training = dataclasses.replace(content.facts.training, operating_point=None)
+    return dataclasses.replace(with_facts(content, training=training), training_pictures={})
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import re
 
 import jinja2
 
-from components.report_gen.content import ReportContent
-from components.report_gen.verdict import Verdict, reach_verdict
-from components.report_gen.wording import METRIC_NAMES, count, listed, metric_name, number
+from components.run_facts.facts import RunFacts
+from components.run_facts.gate_reasons import EVERY_BOUND_HOLDS, why_refused
+from components.run_facts.wording import METRIC_NAMES, count, listed, metric_name, number
 from transform import ct_example
 from transform.training_record import SENSITIVITY_RULE, YOUDEN_RULE, OperatingPoint
 
@@ -39,7 +39,8 @@ class ModelCard:
     """A model card as sentences, for the page and for the file alike.
 
     Attributes:
-      verdict: whether the model is served.
+      verdict: whether the gate let the model pass, in a few words.
+      reasons: sentences that say why.
       intended_use: what it is for, and what not.
       data: what it was made from and tested on.
       limits: where its figures stop saying anything.
@@ -47,7 +48,8 @@ class ModelCard:
       figures: name and value of every figure on the test split.
     """
 
-    verdict: Verdict
+    verdict: str
+    reasons: list[str]
     intended_use: tuple[str, ...]
     data: list[str]
     limits: list[str]
@@ -55,38 +57,40 @@ class ModelCard:
     figures: list[tuple[str, str]]
 
 
-def _window(content: ReportContent) -> str:
-    window = content.config.get("hounsfield", {}).get("window")
+def _window(facts: RunFacts) -> str:
+    window = facts.settings.config.get("hounsfield", {}).get("window")
     if not window:
         return "an assumed window"
     low, high = (number(edge, 0) for edge in window)
     return f"an assumed window ({low} HU for black, {high} HU for white)"
 
 
-def _describe_data(content: ReportContent) -> list[str]:
+def _describe_data(facts: RunFacts) -> list[str]:
     splits = [
         f"{split_name(split)}: {count(counts['1'], 'positive slice')} and "
         f"{count(counts['0'], 'negative slice')}"
-        for split, counts in content.outcome.accepted.items()
+        for split, counts in facts.outcome.accepted.items()
     ]
-    quarantined = content.outcome.total_quarantined
-    reasons = [f"{amount:,} {reason}" for reason, amount in content.outcome.quarantined.items()]
-    tested = content.predictions
+    quarantined = facts.outcome.total_quarantined
+    reasons = [f"{amount:,} {reason}" for reason, amount in facts.outcome.quarantined.items()]
+    overall = facts.evaluation.overall
+    tested = (
+        f"The figures are of {count(overall.slices.count, 'slice')} of "
+        f"{count(overall.patients.count, 'patient')}"
+    )
     return [
         f"{'; '.join(splits)}.".capitalize(),
         f"Left out: {count(quarantined, 'slice')}" + (f" ({listed(reasons)})." if reasons else "."),
-        f"The figures are of {count(len(tested), 'slice')} of {count(tested.patients, 'patient')} "
-        "in the test split, which neither training nor calibration has seen."
-        if not content.leaks
-        else f"The figures are of {count(len(tested), 'slice')} of "
-        f"{count(tested.patients, 'patient')}, and too good: see the warnings.",
+        f"{tested}, and too good: see the warnings."
+        if facts.settings.leaks
+        else f"{tested} in the test split, which neither training nor calibration has seen.",
     ]
 
 
-def _describe_limits(content: ReportContent) -> list[str]:
+def _describe_limits(facts: RunFacts) -> list[str]:
     return [
         "8-bit pictures (PNG, JPEG) have lost their Hounsfield units and are read under "
-        f"{_window(content)}; one exported under another window looks denser or less dense than "
+        f"{_window(facts)}; one exported under another window looks denser or less dense than "
         "the lung was.",
         "Scanners, protocols, ages and diseases that the data lacks were not tested, and other "
         "pneumonias can look like COVID-19.",
@@ -117,8 +121,8 @@ def _describe_choice(point: OperatingPoint) -> str:
     )
 
 
-def _describe_threshold(content: ReportContent) -> str:
-    training = content.training
+def _describe_threshold(facts: RunFacts) -> str:
+    training = facts.training
     return (
         "A slice is called positive where its calibrated probability is at least "
         f"{number(training.threshold)}, "
@@ -130,17 +134,18 @@ def _describe_threshold(content: ReportContent) -> str:
     )
 
 
-def make_model_card(content: ReportContent) -> ModelCard:
+def make_model_card(facts: RunFacts) -> ModelCard:
     """The model card of a run."""
     return ModelCard(
-        verdict=reach_verdict(content),
+        verdict="Passed the gate" if facts.blessed else "Refused by the gate",
+        reasons=why_refused(facts) or [EVERY_BOUND_HOLDS],
         intended_use=INTENDED_USE,
-        data=_describe_data(content),
-        limits=_describe_limits(content),
-        threshold=_describe_threshold(content),
+        data=_describe_data(facts),
+        limits=_describe_limits(facts),
+        threshold=_describe_threshold(facts),
         figures=[
             (metric_name(name), number(value, 0 if value.is_integer() and value > 1 else 3))
-            for name, value in content.gate.metrics.items()
+            for name, value in facts.gate.metrics.items()
             if name in METRIC_NAMES
         ],
     )
@@ -159,10 +164,10 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>&|#])", r"\\\1", " ".join(text.split()))
 
 
-def render_model_card(content: ReportContent) -> str:
+def render_model_card(facts: RunFacts) -> str:
     """The model card as Markdown."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("components.report_gen", "."),
+        loader=jinja2.PackageLoader("components.model_card_gen", "."),
         # Markdown, not HTML: the filters escape what comes from outside.
         autoescape=False,
         undefined=jinja2.StrictUndefined,
@@ -172,4 +177,4 @@ def render_model_card(content: ReportContent) -> str:
     )
     environment.filters.update(code=_code, plain=_plain)
     template = environment.get_template("model_card.md.j2")
-    return template.render(content=content, card=make_model_card(content))
+    return template.render(facts=facts, card=make_model_card(facts))

@@ -1,0 +1,1 @@
+"""ModelCardGen: what a model is for, what it was made from, and what it cannot do, as Markdown."""
