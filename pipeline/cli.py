@@ -44,6 +44,8 @@ app.add_typer(compile_app, name="compile")
 _DEBUG = "--debug"
 _debug = False
 
+_DEFAULTS = RunConfig()
+
 ConfigOption = Annotated[Path, typer.Option("--config", help="The run's configuration (YAML).")]
 DataOption = Annotated[
     Path | None,
@@ -503,6 +505,59 @@ def report(
         _print_json({"report": str(page)})
     else:
         typer.echo(str(page))
+
+
+@app.command()
+def history(
+    workdir: Annotated[Path, typer.Argument(help="A run's folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """List the runs of a folder: data, figures, verdict, version, and what each began with.
+
+    Exit codes: 0 listed, 2 no run has begun there.
+    """
+    with hushed():
+        from pipeline.history import read_history
+        from pipeline.history_terminal import print_history
+
+        found = read_history(workdir)
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        print_history(found, Console())
+
+
+@app.command()
+def compare(
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="The baseline: a run's folder (its latest evaluated run), WORKDIR@RUN, a pushed "
+            "version's folder, or an evaluation's folder.",
+        ),
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="The candidate, likewise.")],
+    resamples: Annotated[
+        int, typer.Option("--resamples", min=1, help="Of the patients, for the intervals.")
+    ] = _DEFAULTS.evaluate.resamples,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the resamples.")] = _DEFAULTS.seed,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two models on the same test slices, paired; differences are B - A.
+
+    Exit codes: 0 compared, 2 one is not there, or they were asked about different slices.
+    """
+    with hushed():
+        from pipeline.compare import compare_models
+        from pipeline.compare_conclusion import conclude
+        from pipeline.compare_terminal import print_comparison
+
+        compared = compare_models(a, b, resamples, seed)
+    if as_json:
+        _print_json({**compared.as_json(), "conclusion": conclude(compared)})
+    else:
+        print_comparison(compared, Console())
 
 
 @compile_app.command("kubeflow")
