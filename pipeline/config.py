@@ -340,6 +340,11 @@ class GateConfig(Section):
         description="accuracy on more than 50 test patients above which a model is refused as too "
         "good to be true, until --accept-leak-alarm; null: never",
     )
+    shortcuts: Literal["report", "refuse"] = Field(
+        "report",
+        description="report: what the shortcut probes find is told; refuse: a model that tells "
+        "the classes apart without the lungs, or that the probes can say nothing of, is not pushed",
+    )
 
 
 class EvaluateConfig(Section):
@@ -425,6 +430,15 @@ class RunConfig(Section):
     def _tiny_has_three_stages(self) -> RunConfig:
         if self.model.backbone == "tiny" and self.train.frozen_stages > 3:
             raise ValueError("train.frozen_stages: model.backbone: tiny has 3 stages")
+        return self
+
+    @model_validator(mode="after")
+    def _refusing_shortcuts_takes_probes(self) -> RunConfig:
+        if self.gate.shortcuts == "refuse" and not self.probes.slices:
+            raise ValueError(
+                "gate.shortcuts: refuse needs the probes; set probes.slices above 0, or "
+                "gate.shortcuts: report"
+            )
         return self
 
     @model_validator(mode="after")

@@ -24,6 +24,7 @@ from components.ct_example_gen.manifest import ManifestFacts
 from components.ct_example_gen.settings import IngestSettings
 from components.model_card_gen.component import ModelCardGen
 from components.report_gen.component import ReportGen
+from components.report_gen.step_times import FOLDER as STEP_TIMES
 from components.run_facts.facts import RunSettings
 from components.serving_validator.component import ServingValidator
 from components.shortcut_probes.component import ShortcutProbes
@@ -323,13 +324,18 @@ def build_components(
         model=model,
         baseline_model=baseline.outputs[strategy.MODEL],
         schema=schema,
+        # Only where they may refuse: they would change the key of the cache.
+        probes=probes[0].outputs["probes"] if config.gate.shortcuts == "refuse" else None,
         example_splits=[ct_example.TEST],
         bounds=gate_bounds(config, accept_leak_alarm=accept_leak_alarm),
         resamples=config.evaluate.resamples,
         seed=config.seed,
         batch_size=config.evaluate.batch_size,
         code_version=code_version(
-            "components/slice_evaluator", "transform/whole_file.py", *_EXPORT
+            "components/slice_evaluator",
+            "components/shortcut_probes/outcome.py",
+            "transform/whole_file.py",
+            *_EXPORT,
         ),
     )
     of_run = {
@@ -346,7 +352,11 @@ def build_components(
         ),
     }
     model_card_gen = ModelCardGen(
-        **of_run, code_version=code_version("components/model_card_gen", *_FACTS)
+        **of_run,
+        statistics=statistics_gen.outputs["statistics"],
+        code_version=code_version(
+            "components/model_card_gen", "components/traceable_trainer/origin.py", *_FACTS
+        ),
     )
     serving_validator = ServingValidator(
         model=model,
@@ -366,19 +376,26 @@ def build_components(
         model=model,
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_validator.outputs["blessing"],
+        model_card=model_card_gen.outputs["model_card"],
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(base_directory=places.serving)
         ),
     )
     report_gen = ReportGen(
         **of_run,
+        examples=examples,
+        statistics=statistics_gen.outputs["statistics"],
         infra_blessing=serving_validator.outputs["blessing"],
         pushed_model=pusher.outputs["pushed_model"],
+        # On a cluster the platform shows how long steps take.
+        step_times=f"{places.root}/{STEP_TIMES}" if local else None,
         code_version=code_version(
             "components/report_gen",
             "components/model_card_gen",
             "components/serving_validator/outcome.py",
+            "serving/overlay.py",
             *_FACTS,
+            *_EXPORT,
         ),
     )
     return [

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import ml_metadata
 from ml_metadata.proto import metadata_store_pb2
@@ -16,22 +17,10 @@ from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
+from components.report_gen import step_times
+from components.report_gen.step_times import StepTime
+
 _RESOLVER = f"{Resolver.__module__}.{Resolver.__name__}"
-
-
-@dataclasses.dataclass(frozen=True)
-class StepResult:
-    """How a step went.
-
-    Attributes:
-      name: the component's id.
-      seconds: wall time.
-      cached: whether its result came from an earlier run.
-    """
-
-    name: str
-    seconds: float
-    cached: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +33,7 @@ class Listener:
     """
 
     begun: Callable[[str, int, int], None]
-    ended: Callable[[StepResult], None]
+    ended: Callable[[StepTime], None]
 
 
 class FailedStepError(Exception):
@@ -67,6 +56,8 @@ def _was_cached(store: ml_metadata.MetadataStore, execution_id: int) -> bool:
 def run_pipeline(pipeline: tfx_pipeline.Pipeline, listener: Listener) -> dict[str, int]:
     """Run every step in order, as TFX's LocalDagRunner does, which tells nobody of its steps.
 
+    After each of them, the report's step can read how long those before it took.
+
     Args:
       pipeline: with a metadata connection.
       listener: told of each step.
@@ -78,16 +69,18 @@ def run_pipeline(pipeline: tfx_pipeline.Pipeline, listener: Listener) -> dict[st
       FailedStepError: from the step's exception.
     """
     compiled = compiler.Compiler().compile(pipeline)
+    run_id = datetime.datetime.now().isoformat()
     runtime_parameter_utils.substitute_runtime_parameter(
-        compiled,
-        {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()},
+        compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
     )
+    times_folder = Path(pipeline.pipeline_info.pipeline_root) / step_times.FOLDER
     deployment = runner_utils.extract_local_deployment_config(compiled)
     connection = getattr(
         deployment.metadata_connection_config,
         deployment.metadata_connection_config.WhichOneof("connection_config"),
     )
     executions = {}
+    times: list[StepTime] = []
     # A resolver only looks something up: it has nothing to show, and nothing to cache.
     shown = [
         node.pipeline_node.node_info.id
@@ -116,5 +109,7 @@ def run_pipeline(pipeline: tfx_pipeline.Pipeline, listener: Listener) -> dict[st
             with metadata.Metadata(connection) as handle:
                 cached = _was_cached(handle.store, info.execution_id)
         if step in shown:
-            listener.ended(StepResult(step, time.monotonic() - began, cached))
+            times.append(StepTime(step, time.monotonic() - began, cached))
+            step_times.write_step_times(times_folder, run_id, times)
+            listener.ended(times[-1])
     return executions

@@ -12,9 +12,11 @@ from tfx.orchestration.portable.mlmd import execution_lib
 from components.report_gen.component import ReportGen
 from components.report_gen.executor import Executor
 from components.report_gen.report import INDEX, Report
+from components.report_gen.step_times import FOLDER as STEP_TIMES
 from pipeline.workdir import Workdir
 from transform.errors import ConfigError
 
+_PIPELINE_RUN = "pipeline_run"
 _ENDED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
 
 
@@ -42,12 +44,26 @@ def rebuild_report(folder: Path) -> Path:
             raise nothing
         latest = max(executions, key=lambda execution: execution.id)
         inputs = execution_lib.get_input_artifacts(handle, latest.id)
-    settings = latest.custom_properties["settings"].string_value
+        run_id = _run_of(handle, latest)
     report = Report()
     report.uri = str(workdir.report)
     workdir.report.mkdir(exist_ok=True)
-    Executor().Do(inputs, {"report": [report]}, {"settings": settings})
+    Executor(Executor.Context(pipeline_run_id=run_id)).Do(
+        inputs,
+        {"report": [report]},
+        {
+            "settings": latest.custom_properties["settings"].string_value,
+            # Where this folder is now, and not where it was when the run was made.
+            "step_times": str(workdir.artifacts / STEP_TIMES),
+        },
+    )
     return workdir.report / INDEX
+
+
+def _run_of(handle: metadata.Metadata, execution: metadata_store_pb2.Execution) -> str | None:
+    """TFX's id of the run that an execution is of."""
+    contexts = handle.store.get_contexts_by_execution(execution.id)
+    return next((one.name for one in contexts if one.type == _PIPELINE_RUN), None)
 
 
 _TYPE_NAME = f"{ReportGen.__module__}.{ReportGen.__name__}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from components.ct_example_gen.manifest import survey_manifests
 from components.ct_example_gen.spans import resolve_manifests
 from pipeline.config import RunConfig
-from pipeline.leaks import describe_leaks, name_leaks
+from pipeline.leaks import describe_leaks
 from pipeline.run_log import output_to
 from pipeline.summary import Summary, Verdict
 from pipeline.terminal import RunDisplay
@@ -30,7 +30,7 @@ from trainer.weights import (
 from transform.errors import BadDataError, ConfigError, CtnetError
 
 if TYPE_CHECKING:
-    from pipeline.local_runner import StepResult
+    from components.report_gen.step_times import StepTime
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _execute(
     request: RunRequest,
     workdir: Workdir,
     display: RunDisplay,
-    steps: list[StepResult],
+    steps: list[StepTime],
     summary: Summary,
 ) -> dict[str, int]:
     """Build and run the DAG; heavy imports stand here, so that their noise goes to the log."""
@@ -122,7 +122,7 @@ def _execute(
         accept_leak_alarm=request.accept_leak_alarm,
     )
 
-    def ended(step: StepResult) -> None:
+    def ended(step: StepTime) -> None:
         steps.append(step)
         display.step_ended(step.name, step.seconds, step.cached)
 
@@ -139,6 +139,7 @@ def _execute(
 
 def _conclude(workdir: Workdir, executions: dict[str, int], summary: Summary) -> None:
     """Fill the summary with what the steps left, and lay the report and quarantine out."""
+    from components.run_facts.leaks import remaining_leaks
     from components.serving_validator.outcome import read_outcome
     from components.slice_evaluator.evaluation import read_evaluation
     from components.slice_evaluator.gate import as_json
@@ -156,9 +157,7 @@ def _conclude(workdir: Workdir, executions: dict[str, int], summary: Summary) ->
         "duplicates": {"groups": outcome.duplicates, "conflicts": outcome.conflicts},
         **({"copied": outcome.copied} if outcome.copied else {}),
     }
-    # Where the rest of a leaking patient or group was dropped, nothing leaks any more.
-    if not any(reason.startswith("leaked_") for reason in outcome.quarantined):
-        summary.leaks += name_leaks(outcome.leaks, outcome.group_leaks)
+    summary.leaks += remaining_leaks(outcome)
     summary.drift = read_drift(outputs.folder("SliceValidator", "anomalies")).lines
     summary.metrics = gate.metrics
     summary.evaluation = str(evaluation)
@@ -195,6 +194,8 @@ def _left_by(file: Path, began: datetime.datetime) -> Iterator[dict[str, Any]]:
 
 def _tell_why_it_stopped(summary: Summary, workdir: Workdir, began: datetime.datetime) -> None:
     """Fill in what the ingestion had found when it stopped the run."""
+    from components.run_facts.leaks import name_leaks
+
     reasons = collections.Counter(one["reason"] for one in _left_by(workdir.quarantine, began))
     groups = list(_left_by(workdir.duplicates, began))
     leaks: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
@@ -229,7 +230,7 @@ def run(request: RunRequest, display: RunDisplay, *, debug: bool = False) -> Sum
     began = datetime.datetime.now()
     log = workdir.logs / f"run-{began:%Y%m%d-%H%M%S}.log"
     summary = Summary(request.config.name, Verdict.FAILED, log=str(log))
-    steps: list[StepResult] = []
+    steps: list[StepTime] = []
     with alone_in(workdir), output_to(log) as (out, err):
         display.open(out, err)
         display.starting()

@@ -135,3 +135,27 @@ def make_example(
     values.update({name: value for name, value in optional.items() if value is not None})
     features = {name: _feature(value) for name, value in values.items()}
     return tf.train.Example(features=tf.train.Features(feature=features))
+
+
+def stored_slice_of(example: tf.train.Example) -> StoredSlice:
+    """The slice that a CT example holds, as `make_example` was given it.
+
+    Slope, intercept and spacing are what float32, in which an example keeps them, makes of them.
+
+    Args:
+      example: as `make_example` makes it.
+
+    Raises:
+      tf.errors.InvalidArgumentError: the pixels are no PNG.
+    """
+    features = example.features.feature
+    encoded = features[IMAGE].bytes_list.value[0]
+    # Looking a feature up that is not there would add it.
+    known = SPACING in features
+    return StoredSlice(
+        stored=tf.io.decode_png(encoded, channels=1, dtype=tf.uint16).numpy()[..., 0],
+        slope=features[SLOPE].float_list.value[0],
+        intercept=features[INTERCEPT].float_list.value[0],
+        calibrated=bool(features[CALIBRATED].int64_list.value[0]),
+        spacing=features[SPACING].float_list.value[0] if known else None,
+    )

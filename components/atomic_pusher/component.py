@@ -1,12 +1,62 @@
-"""The contract of AtomicPusher: that of TFX's Pusher."""
+"""The contract of AtomicPusher: that of TFX's Pusher, and a model card."""
 
-from tfx.components import Pusher
-from tfx.dsl.components.base import executor_spec
+from __future__ import annotations
 
-from components.atomic_pusher.executor import Executor
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.proto import pusher_pb2
+from tfx.types import component_spec, standard_artifacts, standard_component_specs
+
+from components.atomic_pusher.executor import MODEL_CARD_KEY, Executor
+from components.model_card_gen.artifact import ModelCard
 
 
-class AtomicPusher(Pusher):
-    """Push a blessed model to a numbered folder, whole or not at all."""
+class AtomicPusherSpec(standard_component_specs.PusherSpec):
+    """Parameters, inputs and outputs of TFX's Pusher, and one input more."""
 
+    INPUTS = {  # noqa: RUF012 TFX reads these
+        **standard_component_specs.PusherSpec.INPUTS,
+        MODEL_CARD_KEY: component_spec.ChannelParameter(type=ModelCard, optional=True),
+    }
+
+
+class AtomicPusher(base_component.BaseComponent):
+    """Push a blessed model, with its card inside, to a numbered folder, whole or not at all.
+
+    A model that is the newest version already is not pushed again.
+
+    Outputs:
+      pushed_model: as of TFX's Pusher: whether, where to and as which version; and the archive.
+    """
+
+    SPEC_CLASS = AtomicPusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        *,
+        model: types.BaseChannel,
+        push_destination: pusher_pb2.PushDestination,
+        model_blessing: types.BaseChannel | None = None,
+        infra_blessing: types.BaseChannel | None = None,
+        model_card: types.BaseChannel | None = None,
+    ):
+        """Describe one push.
+
+        Args:
+          model: of the Trainer.
+          push_destination: a folder of versions.
+          model_blessing: of SliceEvaluator.
+          infra_blessing: of ServingValidator.
+          model_card: of ModelCardGen.
+        """
+        super().__init__(
+            spec=AtomicPusherSpec(
+                model=model,
+                model_blessing=model_blessing,
+                infra_blessing=infra_blessing,
+                model_card=model_card,
+                push_destination=push_destination,
+                pushed_model=types.Channel(type=standard_artifacts.PushedModel),
+            )
+        )

@@ -12,6 +12,14 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
+from components.model_card_gen.artifact import MODEL_CARD
+
+MODEL_CARD_KEY = "model_card"
+"""Key of the input that Pusher does not have."""
+
+CARD_IN_VERSION = f"assets.extra/{MODEL_CARD}"
+"""Where in a SavedModel its card lies; servers read nothing there but warm-up requests."""
+
 # No server takes a folder of this name for a version.
 _UNFINISHED = ".unfinished-"
 _FINGERPRINT = "fingerprint.pb"
@@ -57,18 +65,28 @@ def _same_export(one: str, other: str) -> bool:
         return first.read() == second.read()
 
 
+def _lacks_card(version: str, archive: str) -> bool:
+    """Whether a version has no card, and the archive has one."""
+    there, given = (fileio.exists(f"{folder}/{CARD_IN_VERSION}") for folder in (version, archive))
+    return given and not there
+
+
 def publish_unless_newest(archive: str, base: str) -> str:
     """Have an archived model be the newest version, publishing it only where it is not.
 
+    A version never changes, and another card makes no other model: the card in a version is that
+    of its push, whatever the archive's card says. Only a version without any is published anew.
+
     Args:
-      archive: the SavedModel that a Pusher kept.
+      archive: the SavedModel that a Pusher kept, with its card.
       base: the folder of versions.
 
     Returns:
       The newest version, which is that model.
     """
     newest = str(newest_version(base))
-    if _same_export(archive, f"{base}/{newest}"):
+    folder = f"{base}/{newest}"
+    if _same_export(archive, folder) and not _lacks_card(folder, archive):
         return newest
     version = next_version(base)
     publish(archive, base, version)
@@ -97,9 +115,10 @@ class Executor(pusher.Executor):
             exec_properties[standard_component_specs.PUSH_DESTINATION_KEY], destination
         )
         base = destination.filesystem.base_directory
-        version = next_version(base)
-        model_path = self.GetModelPath(input_dict)
         # The archive first: once the version is visible, nothing is left that could fail.
-        io_utils.copy_dir(model_path, pushed.uri)
-        folder = publish(model_path, base, version)
-        self._MarkPushed(pushed, pushed_destination=folder, pushed_version=version)
+        io_utils.copy_dir(self.GetModelPath(input_dict), pushed.uri)
+        if cards := input_dict.get(MODEL_CARD_KEY):
+            card = f"{artifact_utils.get_single_uri(cards)}/{MODEL_CARD}"
+            io_utils.copy_file(card, f"{pushed.uri}/{CARD_IN_VERSION}", overwrite=True)
+        version = publish_unless_newest(pushed.uri, base)
+        self._MarkPushed(pushed, pushed_destination=f"{base}/{version}", pushed_version=version)

@@ -20,7 +20,7 @@ import tensorflow as tf
 from components.ct_example_gen.changed_slice import SliceChanges, change_slice
 from components.ct_example_gen.slice_record import SliceRecord
 from transform import ct_example
-from transform.ct_example import StoredSlice, slice_statistics
+from transform.ct_example import slice_statistics, stored_slice_of
 from transform.png16 import encode_png16
 
 
@@ -60,7 +60,7 @@ def copies_of_example(
     if count < 2:
         return
     example = tf.train.Example.FromString(serialised)
-    stored_slice = _stored_slice(example.features.feature)
+    stored_slice = stored_slice_of(example)
     for number in range(1, count):
         name = copy_id(slice_id, number)
         changed = change_slice(stored_slice, copies.changes, _generator(copies.seed, name))
@@ -75,19 +75,6 @@ def copies_of_example(
 def _generator(seed: int, name: str) -> np.random.Generator:
     digest = hashlib.sha256(f"{seed} {name}".encode(errors="surrogatepass")).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest)))
-
-
-def _stored_slice(features: Mapping[str, tf.train.Feature]) -> StoredSlice:
-    (encoded,) = features[ct_example.IMAGE].bytes_list.value
-    # Looking a feature up that is not there would add it.
-    known = ct_example.SPACING in features
-    return StoredSlice(
-        stored=tf.io.decode_png(encoded, channels=1, dtype=tf.uint16).numpy()[:, :, 0],
-        slope=features[ct_example.SLOPE].float_list.value[0],
-        intercept=features[ct_example.INTERCEPT].float_list.value[0],
-        calibrated=bool(features[ct_example.CALIBRATED].int64_list.value[0]),
-        spacing=features[ct_example.SPACING].float_list.value[0] if known else None,
-    )
 
 
 def _lot(record: SliceRecord) -> str:

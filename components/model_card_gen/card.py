@@ -3,135 +3,89 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
 
 import jinja2
 
+from components.model_card_gen import markdown, sections
+from components.model_card_gen.architecture import describe_model
+from components.model_card_gen.calibration import describe_calibration, describe_threshold
+from components.model_card_gen.checklist import count_answers, fill_checklists
+from components.model_card_gen.checklist_item import ChecklistItem
+from components.model_card_gen.comparison import describe_comparison, tabulate_comparison
+from components.model_card_gen.data import describe_data, tabulate_splits
+from components.model_card_gen.intended_use import INTENDED_USE, out_of_scope
+from components.model_card_gen.licences import describe_licences
+from components.model_card_gen.limits import describe_limits
+from components.model_card_gen.performance import (
+    describe_gate,
+    describe_groups,
+    describe_performance,
+    tabulate_bounds,
+    tabulate_groups,
+    tabulate_performance,
+)
+from components.model_card_gen.provenance import describe_lineage
+from components.model_card_gen.shortcuts import describe_probes, tabulate_probes
+from components.model_card_gen.table import Table
 from components.run_facts.facts import RunFacts
 from components.run_facts.gate_reasons import EVERY_BOUND_HOLDS, why_refused
-from components.run_facts.wording import METRIC_NAMES, count, listed, metric_name, number
-from transform import ct_example
-from transform.training_record import SENSITIVITY_RULE, YOUDEN_RULE, OperatingPoint
-
-INTENDED_USE = (
-    "An aid for professionals who read chest CT: for one axial slice it gives the probability "
-    "that the slice shows COVID-19, to be weighed with the whole study, the patient and other "
-    "tests.",
-    "It is not a screening test, and not the sole way of diagnosing or ruling out COVID-19.",
-    "It is research software, not a certified medical device.",
-)
-
-_SPLIT_NAMES = {
-    ct_example.TRAIN: "training",
-    ct_example.EVAL: "validation",
-    ct_example.TEST: "test",
-}
-
-
-def split_name(split: str) -> str:
-    """A split's name for people."""
-    return _SPLIT_NAMES[split]
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelCard:
-    """A model card as sentences, for the page and for the file alike.
+    """A model card as sentences and tables, for the page and for the file alike.
 
     Attributes:
       verdict: whether the gate let the model pass, in a few words.
       reasons: sentences that say why.
-      intended_use: what it is for, and what not.
+      warnings: what a reader must know before the figures.
+      intended_use: what it is for.
+      out_of_scope: what it is not for.
+      model: what it is and how it was trained.
       data: what it was made from and tested on.
-      limits: where its figures stop saying anything.
+      splits: who is in which split.
+      licences: what is known of terms.
+      gate: how results that are too good are watched for.
+      bounds: of the gate, and how the model stands to them.
+      performance: what the figures are of.
+      overall: all figures with intervals, of slices and patients.
+      groups: how to read the groups.
+      by_group: figures of groups with intervals; no rows where none is known.
+      calibration: how far probabilities can be taken at their word.
       threshold: how the operating point was chosen.
-      figures: name and value of every figure on the test split.
+      shortcuts: what the probes mean.
+      probes: what the probes found; None where nobody looked.
+      comparison: the tests against the last blessed model.
+      differences: from that model; None where there was none.
+      limits: where its figures stop saying anything.
+      lineage: name and value of what it was made from.
+      checklist: items of CLAIM and TRIPOD+AI, in this order.
     """
 
     verdict: str
     reasons: list[str]
+    warnings: list[str]
     intended_use: tuple[str, ...]
+    out_of_scope: list[str]
+    model: list[str]
     data: list[str]
-    limits: list[str]
+    splits: Table
+    licences: list[str]
+    gate: list[str]
+    bounds: Table
+    performance: list[str]
+    overall: Table
+    groups: list[str]
+    by_group: Table
+    calibration: list[str]
     threshold: str
-    figures: list[tuple[str, str]]
-
-
-def _window(facts: RunFacts) -> str:
-    window = facts.settings.config.get("hounsfield", {}).get("window")
-    if not window:
-        return "an assumed window"
-    low, high = (number(edge, 0) for edge in window)
-    return f"an assumed window ({low} HU for black, {high} HU for white)"
-
-
-def _describe_data(facts: RunFacts) -> list[str]:
-    splits = [
-        f"{split_name(split)}: {count(counts['1'], 'positive slice')} and "
-        f"{count(counts['0'], 'negative slice')}"
-        for split, counts in facts.outcome.accepted.items()
-    ]
-    quarantined = facts.outcome.total_quarantined
-    reasons = [f"{amount:,} {reason}" for reason, amount in facts.outcome.quarantined.items()]
-    overall = facts.evaluation.overall
-    tested = (
-        f"The figures are of {count(overall.slices.count, 'slice')} of "
-        f"{count(overall.patients.count, 'patient')}"
-    )
-    return [
-        f"{'; '.join(splits)}.".capitalize(),
-        f"Left out: {count(quarantined, 'slice')}" + (f" ({listed(reasons)})." if reasons else "."),
-        f"{tested}, and too good: see the warnings."
-        if facts.settings.leaks
-        else f"{tested} in the test split, which neither training nor calibration has seen.",
-    ]
-
-
-def _describe_limits(facts: RunFacts) -> list[str]:
-    return [
-        "8-bit pictures (PNG, JPEG) have lost their Hounsfield units and are read under "
-        f"{_window(facts)}; one exported under another window looks denser or less dense than "
-        "the lung was.",
-        "Scanners, protocols, ages and diseases that the data lacks were not tested, and other "
-        "pneumonias can look like COVID-19.",
-        "The figures are of single slices; slices of one patient resemble each other, so the "
-        "figures are less certain than the number of slices suggests.",
-        "Nobody has shown that reading with the model is better for patients.",
-    ]
-
-
-def _describe_choice(point: OperatingPoint) -> str:
-    """Where the threshold comes from, as the end of a sentence, and how sure it is."""
-    how = {
-        SENSITIVITY_RULE: "chosen for a sensitivity of "
-        f"{number(point.target_sensitivity or math.nan, 2)} on the validation split",
-        YOUDEN_RULE: "chosen where sensitivity and specificity add up to most on the validation "
-        "split",
-    }.get(point.rule, "as the configuration has it")
-    ranges = [
-        f"{name} of {number(low)} to {number(high)}"
-        for name, (low, high) in (
-            ("sensitivity", point.sensitivity_interval),
-            ("specificity", point.specificity_interval),
-        )
-    ]
-    return (
-        f"{how}. There, 95 % of {count(point.resamples, 'resample')} of the validation patients "
-        f"have a {' and a '.join(ranges)}."
-    )
-
-
-def _describe_threshold(facts: RunFacts) -> str:
-    training = facts.training
-    return (
-        "A slice is called positive where its calibrated probability is at least "
-        f"{number(training.threshold)}, "
-        + (
-            _describe_choice(training.operating_point)
-            if training.operating_point
-            else "chosen on the validation split."
-        )
-    )
+    shortcuts: list[str]
+    probes: Table | None
+    comparison: list[str]
+    differences: Table | None
+    limits: list[str]
+    lineage: list[tuple[str, str]]
+    checklist: list[ChecklistItem]
 
 
 def make_model_card(facts: RunFacts) -> ModelCard:
@@ -139,29 +93,39 @@ def make_model_card(facts: RunFacts) -> ModelCard:
     return ModelCard(
         verdict="Passed the gate" if facts.blessed else "Refused by the gate",
         reasons=why_refused(facts) or [EVERY_BOUND_HOLDS],
+        warnings=facts.warnings,
         intended_use=INTENDED_USE,
-        data=_describe_data(facts),
-        limits=_describe_limits(facts),
-        threshold=_describe_threshold(facts),
-        figures=[
-            (metric_name(name), number(value, 0 if value.is_integer() and value > 1 else 3))
-            for name, value in facts.gate.metrics.items()
-            if name in METRIC_NAMES
-        ],
+        out_of_scope=out_of_scope(facts),
+        model=describe_model(facts),
+        data=describe_data(facts),
+        splits=tabulate_splits(facts),
+        licences=describe_licences(facts),
+        gate=describe_gate(facts),
+        bounds=tabulate_bounds(facts),
+        performance=describe_performance(facts),
+        overall=tabulate_performance(facts),
+        groups=describe_groups(facts),
+        by_group=tabulate_groups(facts),
+        calibration=describe_calibration(facts),
+        threshold=describe_threshold(facts),
+        shortcuts=describe_probes(facts),
+        probes=tabulate_probes(facts),
+        comparison=describe_comparison(facts),
+        differences=tabulate_comparison(facts),
+        limits=describe_limits(facts),
+        lineage=describe_lineage(facts),
+        checklist=fill_checklists(facts),
     )
 
 
-def _code(text: str) -> str:
-    """Text as a Markdown code span, whatever stands in it (CommonMark 6.1)."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * (longest + 1)
-    space = " " if longest else ""
-    return f"{fence}{space}{' '.join(text.split())}{space}{fence}"
-
-
-def _plain(text: str) -> str:
-    """Text in which Markdown and HTML see nothing but text."""
-    return re.sub(r"([\\`*_\[\]<>&|#])", r"\\\1", " ".join(text.split()))
+def _checklist_tables(items: list[ChecklistItem]) -> dict[str, Table]:
+    """A table of each checklist, by its name."""
+    columns = ("Item", "Asks for", "Answered", "Where", "To add")
+    rows: dict[str, list[tuple[str, ...]]] = {}
+    for item in items:
+        row = (item.number, item.topic, item.status.value, item.where, item.write)
+        rows.setdefault(item.standard, []).append(row)
+    return {standard: Table(columns, of_it) for standard, of_it in rows.items()}
 
 
 def render_model_card(facts: RunFacts) -> str:
@@ -175,6 +139,12 @@ def render_model_card(facts: RunFacts) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(code=_code, plain=_plain)
-    template = environment.get_template("model_card.md.j2")
-    return template.render(facts=facts, card=make_model_card(facts))
+    environment.filters.update(code=markdown.code, plain=markdown.plain, table=markdown.table)
+    card = make_model_card(facts)
+    return environment.get_template("model_card.md.j2").render(
+        name=facts.settings.name,
+        card=card,
+        sections=sections,
+        checklists=_checklist_tables(card.checklist),
+        counts=count_answers(card.checklist),
+    )

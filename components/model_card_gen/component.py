@@ -27,6 +27,9 @@ class ModelCardGenSpec(types.ComponentSpec):
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
         "probes": component_spec.ChannelParameter(type=ShortcutProbes, optional=True),
+        "statistics": component_spec.ChannelParameter(
+            type=standard_artifacts.ExampleStatistics, optional=True
+        ),
     }
     OUTPUTS = {  # noqa: RUF012
         "model_card": component_spec.ChannelParameter(type=ModelCard),
@@ -54,6 +57,7 @@ class ModelCardGen(base_component.BaseComponent):
         settings: RunSettings,
         code_version: str,
         probes: types.BaseChannel | None = None,
+        statistics: types.BaseChannel | None = None,
     ):
         """Describe one card.
 
@@ -66,6 +70,7 @@ class ModelCardGen(base_component.BaseComponent):
           settings: of the run.
           code_version: changes when the card's code does, so that the cache misses.
           probes: of ShortcutProbes, where the run has them.
+          statistics: of StatisticsGen, for who is in which split.
         """
         super().__init__(
             spec=ModelCardGenSpec(
@@ -75,6 +80,7 @@ class ModelCardGen(base_component.BaseComponent):
                 evaluation=evaluation,
                 blessing=blessing,
                 probes=probes,
+                statistics=statistics,
                 settings=settings.to_json(),
                 code_version=code_version,
                 model_card=types.Channel(type=ModelCard),

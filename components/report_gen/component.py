@@ -18,15 +18,22 @@ class ReportGenSpec(types.ComponentSpec):
 
     PARAMETERS = {  # noqa: RUF012 TFX reads these
         "settings": component_spec.ExecutionParameter(type=str),
+        "step_times": component_spec.ExecutionParameter(type=str, optional=True),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {  # noqa: RUF012
         "quarantine": component_spec.ChannelParameter(type=Quarantine),
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "examples": component_spec.ChannelParameter(
+            type=standard_artifacts.Examples, optional=True
+        ),
         "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
         "probes": component_spec.ChannelParameter(type=ShortcutProbes, optional=True),
+        "statistics": component_spec.ChannelParameter(
+            type=standard_artifacts.ExampleStatistics, optional=True
+        ),
         "infra_blessing": component_spec.ChannelParameter(
             type=standard_artifacts.InfraBlessing, optional=True
         ),
@@ -58,8 +65,11 @@ class ReportGen(base_component.BaseComponent):
         pushed_model: types.BaseChannel,
         settings: RunSettings,
         code_version: str,
+        examples: types.BaseChannel | None = None,
         probes: types.BaseChannel | None = None,
+        statistics: types.BaseChannel | None = None,
         infra_blessing: types.BaseChannel | None = None,
+        step_times: str | None = None,
     ):
         """Describe one report.
 
@@ -72,20 +82,28 @@ class ReportGen(base_component.BaseComponent):
           pushed_model: of the Pusher.
           settings: of the run.
           code_version: changes when the report's code does, so that the cache misses.
+          examples: of CTExampleGen; the page then shows some slices of the test split, with
+            overlays by the model. Without them no picture of a patient is in it.
           probes: of ShortcutProbes, where the run has them.
+          statistics: of StatisticsGen, for who is in which split.
           infra_blessing: of ServingValidator, where the model was tried in a server.
+          step_times: the folder in which the runner says how long steps take (see `step_times`),
+            the same for every run; None where the platform shows that.
         """
         super().__init__(
             spec=ReportGenSpec(
                 quarantine=quarantine,
                 model=model,
+                examples=examples,
                 model_run=model_run,
                 evaluation=evaluation,
                 blessing=blessing,
                 probes=probes,
+                statistics=statistics,
                 infra_blessing=infra_blessing,
                 pushed_model=pushed_model,
                 settings=settings.to_json(),
+                step_times=step_times,
                 code_version=code_version,
                 report=types.Channel(type=Report),
             )

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
+import tensorflow as tf
 from tfx import types
 from tfx.types import artifact_utils
+from tfx.utils import path_utils
 
 from components.ct_example_gen.quarantine import QuarantinedSlice, read_quarantine
+from components.report_gen.answered import collect
+from components.report_gen.slice_choice import ChosenSlices, choose_slices
+from components.report_gen.slice_pictures import SlicePictures, draw_slices
+from components.report_gen.step_times import StepTime
 from components.run_facts.facts import (
     EVALUATION,
+    MODEL,
     MODEL_RUN,
     QUARANTINE,
     RunFacts,
@@ -21,56 +27,16 @@ from components.run_facts.facts import (
     gather_facts,
 )
 from components.serving_validator import outcome as serving_outcome
-from components.slice_evaluator.predictions import SlicePrediction, read_predictions
+from components.slice_evaluator.answers import Answers
+from components.slice_evaluator.predictions import read_predictions
+from transform.ct_example import TEST
 from transform.training_record import PICTURES
 
 # More would bury the reader; the quarantine itself has all of them.
 QUARANTINED_SHOWN = 200
 
-INFRA_BLESSING, PUSHED_MODEL = "infra_blessing", "pushed_model"
-"""Keys of inputs that only the report needs; `INFRA_BLESSING` is optional."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Predictions:
-    """What the model said of the test split, a column each.
-
-    Attributes:
-      id: str [n], the slices.
-      patient_id: str [n], whose they are.
-      label: int8 [n], 1 positive, 0 negative.
-      probability: float64 [n], calibrated.
-      decision: int8 [n], 1 or 0 at the operating point.
-    """
-
-    id: np.ndarray
-    patient_id: np.ndarray
-    label: np.ndarray
-    probability: np.ndarray
-    decision: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.id)
-
-    @property
-    def patients(self) -> int:
-        """How many patients the slices are of."""
-        return len(set(self.patient_id))
-
-
-def in_columns(slices: Iterable[SlicePrediction]) -> Predictions:
-    """Predictions sorted by slice; Beam leaves them in any order, and a report has one."""
-    rows = sorted(
-        (one.id, one.patient_id, one.label, one.probability, one.decision) for one in slices
-    )
-    ids, patients, labels, probabilities, decisions = zip(*rows, strict=True) if rows else [()] * 5
-    return Predictions(
-        id=np.array(ids, object),
-        patient_id=np.array(patients, object),
-        label=np.array(labels, np.int8),
-        probability=np.array(probabilities, np.float64),
-        decision=np.array(decisions, np.int8),
-    )
+INFRA_BLESSING, PUSHED_MODEL, TEST_EXAMPLES = "infra_blessing", "pushed_model", "examples"
+"""Keys of inputs that only the report needs; the first and the last are optional."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,7 +47,10 @@ class ReportContent:
       facts: what the model card is made of, too.
       quarantined: the first slices in quarantine; `facts.outcome.quarantined` counts all of them.
       training_pictures: SVG files that training drew, by name; a run of an older release has none.
-      predictions: what the model said of the test split.
+      answers: what the model said of the test split.
+      chosen: the test slices that are shown.
+      pictures: of these; None where the report was not given the slices.
+      steps: how long each took; None where the platform knows it.
       serving: what came of asking it in a server; None where it was not tried.
       pushed: whether it is served now.
       version: as which version; None where it was not pushed.
@@ -91,19 +60,49 @@ class ReportContent:
     facts: RunFacts
     quarantined: list[QuarantinedSlice]
     training_pictures: dict[str, str]
-    predictions: Predictions
+    answers: Answers
+    chosen: ChosenSlices
+    pictures: SlicePictures | None
+    steps: list[StepTime] | None
     serving: serving_outcome.ServingOutcome | None
     pushed: bool
     version: str | None
     destination: str | None
 
 
-def gather(inputs: Mapping[str, list[types.Artifact]], settings: RunSettings) -> ReportContent:
+def _window(settings: RunSettings) -> tuple[float, float] | None:
+    """Under which pictures without Hounsfield units were read."""
+    window = settings.config.get("hounsfield", {}).get("window")
+    return (window[0], window[1]) if window else None
+
+
+def _draw(
+    inputs: Mapping[str, list[types.Artifact]], chosen: ChosenSlices, settings: RunSettings
+) -> SlicePictures | None:
+    if not inputs.get(TEST_EXAMPLES):
+        return None
+    split = artifact_utils.get_split_uri(inputs[TEST_EXAMPLES], TEST)
+    return draw_slices(
+        [one.id for one in chosen],
+        sorted(tf.io.gfile.glob(f"{split}/*")),
+        path_utils.serving_model_path(artifact_utils.get_single_uri(inputs[MODEL])),
+        _window(settings),
+    )
+
+
+def gather(
+    inputs: Mapping[str, list[types.Artifact]],
+    settings: RunSettings,
+    steps: list[StepTime] | None,
+) -> ReportContent:
     """Read a report's content from the artifacts of a run.
+
+    The predictions are read twice and never held as a whole.
 
     Args:
       inputs: of ReportGen.
       settings: of the run.
+      steps: how long each took; None where the platform knows it.
 
     Raises:
       OSError: a folder lacks a file that its step leaves.
@@ -114,17 +113,23 @@ def gather(inputs: Mapping[str, list[types.Artifact]], settings: RunSettings) ->
         return Path(artifact_utils.get_single_uri(inputs[key]))
 
     training = folder(MODEL_RUN)
+    facts = gather_facts(inputs, settings)
+    answers = collect(read_predictions(folder(EVALUATION)))
+    chosen = choose_slices(read_predictions(folder(EVALUATION)), answers)
     # Names as in tfx.components.pusher.executor, where they are private.
     pushed = artifact_utils.get_single_instance(inputs[PUSHED_MODEL])
     return ReportContent(
-        facts=gather_facts(inputs, settings),
+        facts=facts,
         quarantined=list(itertools.islice(read_quarantine(folder(QUARANTINE)), QUARANTINED_SHOWN)),
         training_pictures={
             name: path.read_text(encoding="utf-8")
             for name in PICTURES
             if (path := training / f"{name}.svg").exists()
         },
-        predictions=in_columns(read_predictions(folder(EVALUATION))),
+        answers=answers,
+        chosen=chosen,
+        pictures=_draw(inputs, chosen, settings),
+        steps=steps,
         serving=serving_outcome.read_outcome(folder(INFRA_BLESSING))
         if inputs.get(INFRA_BLESSING)
         else None,

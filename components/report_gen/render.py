@@ -2,109 +2,188 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
+from components.model_card_gen import sections
 from components.model_card_gen.artifact import MODEL_CARD
-from components.model_card_gen.card import make_model_card, render_model_card, split_name
+from components.model_card_gen.card import ModelCard, make_model_card, render_model_card
+from components.model_card_gen.checklist import count_answers
+from components.model_card_gen.table import Table
+from components.report_gen import curves, predictive_values
 from components.report_gen.content import ReportContent
 from components.report_gen.figures import draw_pictures
-from components.report_gen.report import INDEX
-from components.report_gen.verdict import reach_verdict
-from components.run_facts.wording import (
-    METRIC_NAMES,
-    count,
-    limit_of,
-    metric_name,
-    number,
-    settings,
-    side_by_side,
-    side_of,
+from components.report_gen.groups import shown_groupings, unknown_groupings
+from components.report_gen.performance import (
+    bound_rows,
+    comparison_parts,
+    figure_rows,
+    interval,
+    p_value,
+    signed,
+    tiles,
 )
-from components.slice_evaluator.figures import AUC, SENSITIVITY, SPECIFICITY
-from components.slice_evaluator.gate import AUC_CHANGE
+from components.report_gen.report import INDEX
+from components.report_gen.slice_choice import CLEARED, FALSE_ALARMS, FOUND, KINDS, MISSED
+from components.report_gen.slice_pictures import SlicePicture
+from components.report_gen.verdict import reach_verdict
+from components.run_facts.facts import RunFacts
+from components.run_facts.wording import count, listed, number, settings, split_name
+from components.slice_evaluator.groups import SMALL_GROUP
+from components.slice_evaluator.predictions import SlicePrediction
+from transform.reading import Reason
+from transform.whole_file import write_whole
 
-_MISTAKES_SHOWN = 8
-
-
-def write_whole(text: str, path: Path) -> None:
-    """Write a file so that nobody sees a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        # mkstemp keeps others out; a report is for them too.
-        Path(unfinished).chmod(0o644)
-        os.replace(unfinished, path)  # noqa: PTH105 the name says that it overwrites
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
-
-
-def _tiles(content: ReportContent) -> list[dict[str, Any]]:
-    """The figures that decide first, with their bounds, then the others; NaN fills no bar.
-
-    Figures of patients, intervals and those that nobody named for people are not among them.
-    """
-    bounds = {bound.metric: bound for bound in content.facts.gate.bounds}
-    order = [SENSITIVITY, SPECIFICITY, AUC, *METRIC_NAMES]
-    tiles = []
-    for name in dict.fromkeys(order):
-        value = content.facts.gate.metrics.get(name)
-        if value is None or value > 1.0:
-            continue
-        bound = bounds.get(name)
-        tiles.append(
-            {
-                "name": metric_name(name),
-                "value": number(value),
-                "percent": 100.0 * value if value == value else 0.0,
-                "bound": bound,
-                "decides": name in (SENSITIVITY, SPECIFICITY, AUC),
-            }
-        )
-    return tiles
+_KINDS = {
+    MISSED: "Missed positives",
+    FALSE_ALARMS: "False alarms",
+    FOUND: "Positives found",
+    CLEARED: "Negatives cleared",
+}
+_CLASSES = ("negative", "positive")
 
 
-def _bounds(content: ReportContent) -> list[dict[str, Any]]:
-    rows = []
-    for bound in content.facts.gate.bounds:
-        value, limit = side_by_side(bound.value, limit_of(bound))
-        rows.append(
-            {
-                "name": metric_name(bound.metric),
-                "value": value,
-                "must_be": f"{side_of(bound)} {limit}",
-                "passed": bound.passed,
-            }
-        )
-    return rows
+@dataclasses.dataclass(frozen=True)
+class _Card:
+    """A slice as the page shows it."""
+
+    id: str
+    label: str
+    decision: str
+    probability: str
+    source: str | None
+    alt: str
+    silent: bool
 
 
-def _mistakes(content: ReportContent) -> list[dict[str, Any]]:
-    """The wrong decisions whose probability lies farthest from the threshold."""
-    threshold = content.facts.training.threshold
-    rows = [
-        (abs(probability - threshold), slice_id, label, probability)
-        for slice_id, label, probability, decision in zip(
-            content.predictions.id,
-            content.predictions.label.tolist(),
-            content.predictions.probability.tolist(),
-            content.predictions.decision.tolist(),
-            strict=True,
-        )
-        if label != decision
-    ]
-    rows.sort(key=lambda row: (-row[0], row[1]))
+@dataclasses.dataclass(frozen=True)
+class _Checklist:
+    """A reporting checklist: how much of it the run answers, and its items."""
+
+    name: str
+    summary: str
+    table: Table
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """Slices of one kind, of which there are `amount`."""
+
+    title: str
+    slices: list[_Card]
+    amount: int
+
+
+def _card(one: SlicePrediction, picture: SlicePicture | None) -> _Card:
+    label, decision = _CLASSES[one.label], _CLASSES[one.decision]
+    marked = ", with the evidence for COVID-19 marked" if picture and picture.explained else ""
+    return _Card(
+        id=one.id,
+        label=label,
+        decision=decision,
+        probability=number(one.probability),
+        source=picture.source if picture else None,
+        alt=f"Slice {one.id}: {label}, called {decision} at a probability of "
+        f"{number(one.probability)}{marked}.",
+        silent=bool(picture and picture.silent),
+    )
+
+
+def _kinds(content: ReportContent) -> list[_Kind]:
+    pictures = content.pictures.by_id if content.pictures else {}
     return [
-        {"id": slice_id, "label": label, "probability": number(probability)}
-        for _, slice_id, label, probability in rows[:_MISTAKES_SHOWN]
+        _Kind(
+            _KINDS[kind],
+            [_card(one, pictures.get(one.id)) for one in content.chosen.slices[kind]],
+            content.chosen.amounts[kind],
+        )
+        for kind in KINDS
     ]
+
+
+def _lineage(facts: RunFacts) -> Iterator[tuple[str, str]]:
+    """What a model comes from, as far as it is known."""
+    training, lineage = facts.training, facts.lineage
+    known = (
+        ("Data fingerprint", lineage.data_fingerprint),
+        ("Code version", lineage.code_version),
+        ("Began with the weights of the model", lineage.parent or training.warm_start),
+        ("Began with weights", lineage.weights),
+        ("Seed of training", training.seed),
+        ("Devices", training.replicas),
+        ("Slices a step", training.global_batch_size),
+        ("Peak learning rate", training.learning_rate),
+        ("Seed of the evaluation's resamples", facts.evaluation.seed),
+        ("Evaluated", facts.evaluated),
+    )
+    yield from ((name, f"{value}") for name, value in known if value is not None)
+
+
+def _parts(content: ReportContent, *, groups: bool) -> list[tuple[str, str]]:
+    """Identifiers and short titles of the parts that the page has, in their order."""
+    there = [
+        ("figures", "Figures", True),
+        ("gate", "Gate", True),
+        ("comparison", "Last blessed", True),
+        ("data", "Data", True),
+        ("curves", "ROC", True),
+        ("decisions", "Decisions", True),
+        ("calibration", "Calibration", True),
+        ("groups", "Groups", groups),
+        ("prevalence", "Predictive values", True),
+        ("training", "Training", True),
+        ("serving", "Server", content.serving is not None),
+        ("probes", "Probes", content.facts.probes is not None),
+        ("slices", "Mistakes", True),
+        ("lineage", "Lineage", True),
+        ("steps", "Steps", True),
+        ("model-card", "Model card", True),
+        ("configuration", "Configuration", True),
+    ]
+    return [(anchor, title) for anchor, title, is_there in there if is_there]
+
+
+def _splits_named(splits: str) -> str:
+    """Splits for people, of those that a leak joins ("test+train")."""
+    return listed([split_name(one) for one in splits.split("+")])
+
+
+def _dropped(facts: RunFacts) -> int:
+    """Slices in quarantine because the rest of their patient or group is in a later split."""
+    reasons = (Reason.LEAKED_PATIENT, Reason.LEAKED_GROUP)
+    return sum(facts.outcome.quarantined.get(one.value, 0) for one in reasons)
+
+
+def _card_parts(card: ModelCard) -> list[tuple[str, list[str]]]:
+    """The sentences of the model card that the page does not say elsewhere, under their titles."""
+    parts = (
+        (sections.INTENDED_USE, card.intended_use),
+        (sections.NOT_FOR, card.out_of_scope),
+        (sections.MODEL, card.model),
+        (sections.DATA, card.data),
+        (sections.LICENCES, card.licences),
+        (sections.PERFORMANCE, card.performance),
+        (sections.CALIBRATION, card.calibration),
+        (sections.LIMITS, card.limits),
+    )
+    return [(title, list(sentences)) for title, sentences in parts if sentences]
+
+
+def _checklists(card: ModelCard) -> list[_Checklist]:
+    lists = []
+    for name, counts in count_answers(card.checklist).items():
+        rows = [
+            (item.number, item.topic, item.status.value, item.where, item.write)
+            for item in card.checklist
+            if item.standard == name
+        ]
+        columns = ("Item", "Asks for", "Answered", "Where", "To add")
+        summary = ", ".join(f"{amount} {status.value}" for status, amount in counts.items())
+        lists.append(_Checklist(name, summary, Table(columns, rows)))
+    return lists
 
 
 def render_page(content: ReportContent) -> str:
@@ -116,19 +195,52 @@ def render_page(content: ReportContent) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, split_name=split_name)
+    environment.filters.update(
+        number=number,
+        interval=interval,
+        signed=signed,
+        p_value=p_value,
+        listed=listed,
+        split_name=split_name,
+        splits_named=_splits_named,
+    )
     environment.globals.update(count=count)
+    facts = content.facts
+    card = make_model_card(facts)
+    groupings, unknown = shown_groupings(facts), unknown_groupings(facts)
     return environment.get_template("template.html.j2").render(
         content=content,
-        facts=content.facts,
+        facts=facts,
+        overall=facts.evaluation.overall,
+        outcome=facts.outcome,
+        examples=sum(sum(one.values()) for one in facts.outcome.accepted.values()),
+        dropped=_dropped(facts),
         verdict=reach_verdict(content),
-        card=make_model_card(content.facts),
-        tiles=_tiles(content),
-        bounds=_bounds(content),
-        compared=any(bound.metric == AUC_CHANGE for bound in content.facts.gate.bounds),
-        mistakes=_mistakes(content),
+        parts=_parts(content, groups=bool(groupings or unknown)),
+        card=card,
+        card_parts=_card_parts(card),
+        checklists=_checklists(card),
+        model_card_file=MODEL_CARD,
+        tiles=tiles(facts),
+        figure_rows=figure_rows(facts),
+        bounds=bound_rows(facts),
+        comparison=comparison_parts(facts),
+        groupings=groupings,
+        unknown_groupings=unknown,
+        small_group=SMALL_GROUP,
+        predictive_values=predictive_values.table(facts),
+        reader={
+            "name": "CO-RADS 4 or 5",
+            "sensitivity": curves.READER_SENSITIVITY,
+            "specificity": curves.READER_SPECIFICITY,
+            "source": curves.READER_SOURCE,
+        },
         pictures=draw_pictures(content),
-        settings=list(settings(content.facts.settings.config)),
+        kinds=_kinds(content),
+        explained=content.pictures is not None
+        and any(one.explained for one in content.pictures.by_id.values()),
+        lineage=list(_lineage(facts)),
+        settings=list(settings(facts.settings.config)),
     )
 
 
@@ -137,9 +249,12 @@ def render_report(content: ReportContent, folder: Path) -> Path:
 
     Returns:
       The page.
+
+    Raises:
+      ConfigError: the folder cannot be written.
     """
     page = folder / INDEX
     card, text = render_model_card(content.facts), render_page(content)
-    write_whole(card, folder / MODEL_CARD)
-    write_whole(text, page)
+    write_whole(str(folder / MODEL_CARD), card.encode())
+    write_whole(str(page), text.encode())
     return page

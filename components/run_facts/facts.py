@@ -14,15 +14,18 @@ from tfx.components.evaluator import constants
 from tfx.types import artifact_utils
 
 from components.ct_example_gen.outcome import IngestOutcome, read_outcome
+from components.run_facts.leaks import remaining_leaks
 from components.run_facts.lineage import Lineage, read_lineage
+from components.run_facts.split_facts import SplitFacts, read_split_facts
 from components.shortcut_probes.outcome import ProbeResults, read_probes
 from components.slice_evaluator.evaluation import Evaluation, read_evaluation
 from components.slice_evaluator.gate import GateResult
 from transform.training_record import TrainingRecord, read_record
 
 QUARANTINE, MODEL, MODEL_RUN = "quarantine", "model", "model_run"
-EVALUATION, BLESSING, PROBES = "evaluation", "blessing", "probes"
-"""Keys of the inputs that a step needs to gather facts; `PROBES` is optional."""
+EVALUATION, BLESSING = "evaluation", "blessing"
+PROBES, STATISTICS = "probes", "statistics"
+"""Keys of the inputs that a step needs to gather facts; these two are optional."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,7 @@ class RunFacts:
       blessed: whether the evaluation let the model pass.
       lineage: what the model was made from.
       probes: what the model sees beside the lungs; None where nobody looked.
+      splits: what the slices of each split are; empty where nobody counted.
     """
 
     settings: RunSettings
@@ -72,11 +76,17 @@ class RunFacts:
     blessed: bool
     lineage: Lineage
     probes: ProbeResults | None
+    splits: dict[str, SplitFacts] = dataclasses.field(default_factory=dict)
 
     @property
     def gate(self) -> GateResult:
         """The figures of the whole test split by name, and the bounds."""
         return self.evaluation.gate
+
+    @property
+    def leaks(self) -> list[str]:
+        """Sentences about how test data may have leaked into training, or has."""
+        return [*self.settings.leaks, *remaining_leaks(self.outcome)]
 
     @property
     def warnings(self) -> list[str]:
@@ -88,7 +98,7 @@ class RunFacts:
             else []
         )
         cautions = [f"{one[0].upper()}{one[1:]}." for one in self.training.cautions]
-        return [*self.settings.leaks, *accepted, *cautions]
+        return [*self.leaks, *accepted, *cautions]
 
 
 def _created(artifact: types.Artifact) -> str:
@@ -130,4 +140,7 @@ def gather_facts(inputs: Mapping[str, list[types.Artifact]], settings: RunSettin
         == constants.BLESSED_VALUE,
         lineage=read_lineage(artifact_utils.get_single_instance(inputs[MODEL])),
         probes=read_probes(folder(PROBES)) if inputs.get(PROBES) else None,
+        splits=read_split_facts(artifact_utils.get_single_instance(inputs[STATISTICS]))
+        if inputs.get(STATISTICS)
+        else {},
     )

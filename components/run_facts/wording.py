@@ -8,8 +8,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from components.slice_evaluator.figure_names import EXAMPLE_COUNT, LOWER, PATIENTS, name_of
-from components.slice_evaluator.figures import ACCURACY, AUC, F1, NPV, PPV, SENSITIVITY, SPECIFICITY
-from components.slice_evaluator.gate import AUC_CHANGE, LEAK_ALARM, BoundResult
+from components.slice_evaluator.figures import (
+    ACCURACY,
+    AUC,
+    AVERAGE_PRECISION,
+    BRIER,
+    CALIBRATION_ERROR,
+    F1,
+    F1_NEGATIVE,
+    NPV,
+    PPV,
+    SENSITIVITY,
+    SPECIFICITY,
+)
+from components.slice_evaluator.gate import AUC_CHANGE, LEAK_ALARM, SHORTCUT, BoundResult
+from components.slice_evaluator.measured import Figure
+from transform import ct_example
 
 METRIC_NAMES = {
     SENSITIVITY: "Sensitivity",
@@ -24,10 +38,33 @@ METRIC_NAMES = {
 }
 """Names of the gate's figures, in the order in which they are shown."""
 
+FIGURE_NAMES = {
+    **METRIC_NAMES,
+    F1_NEGATIVE: "F1 score of the negative class",
+    AVERAGE_PRECISION: "Average precision",
+    BRIER: "Brier score",
+    CALIBRATION_ERROR: "Expected calibration error",
+}
+"""Names of all figures of an evaluation (see `figures.FIGURES`), and of the gate's."""
+
+_SPLIT_NAMES = {
+    ct_example.TRAIN: "training",
+    ct_example.EVAL: "validation",
+    ct_example.TEST: "test",
+}
+
 _DIGITS, _MOST_DIGITS = 3, 9
 
 
-_OF_BOUNDS = {LEAK_ALARM: "Accuracy, by the leak alarm,"}
+_OF_BOUNDS = {
+    LEAK_ALARM: "Accuracy, by the leak alarm,",
+    SHORTCUT: "AUC without the lungs, lower end of the 95 % interval",
+}
+
+
+def split_name(split: str) -> str:
+    """A split's name for people."""
+    return _SPLIT_NAMES[split]
 
 
 def metric_name(metric: str) -> str:
@@ -64,6 +101,15 @@ def number(value: float, digits: int = _DIGITS) -> str:
     if math.isnan(value):
         return "undefined"
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def with_interval(figure: Figure) -> str:
+    """A figure with its 95 % interval, as in "0.855 (0.761 to 0.922)"."""
+    if math.isnan(figure.value):
+        return number(figure.value)
+    if math.isnan(figure.lower) or math.isnan(figure.upper):
+        return f"{number(figure.value)} (no interval)"
+    return f"{number(figure.value)} ({number(figure.lower)} to {number(figure.upper)})"
 
 
 def side_by_side(value: float, bound: float) -> tuple[str, str]:

@@ -19,13 +19,11 @@ from serving.client import Client
 from serving.message_size import MAX_MESSAGE_BYTES, size_options
 from serving.slice_result import Explanation, Prediction
 from transform.ct_example import (
-    IMAGE,
     IMAGE_ID,
-    INTERCEPT,
-    SLOPE,
     SliceFacts,
     StoredSlice,
     make_example,
+    stored_slice_of,
 )
 from transform.prediction import (
     EXPLAIN,
@@ -152,12 +150,8 @@ def as_picture(
     Returns:
       A PNG; and a CT example of its stored values, slope and intercept, as ingesting it would give.
     """
-    features = example.features.feature
-    encoded = features[IMAGE].bytes_list.value[0]
-    stored = tf.io.decode_png(encoded, channels=1, dtype=tf.uint16).numpy()[..., 0]
-    slope, intercept = (features[name].float_list.value[0] for name in (SLOPE, INTERCEPT))
     low, high = window
-    hounsfield = StoredSlice(stored, slope, intercept, True).hounsfield()
+    hounsfield = stored_slice_of(example).hounsfield()
     grey = np.rint(np.clip((hounsfield - low) / (high - low), 0.0, 1.0) * _WHITE)
     buffer = io.BytesIO()
     Image.fromarray(grey.astype(np.uint8)).save(buffer, "PNG")

@@ -9,7 +9,6 @@ import tensorflow as tf
 from components.shortcut_probes.lung_mask import convex_hull, resample
 from transform import ct_example
 from transform.ct_example import StoredSlice
-from transform.hounsfield import decode_stored
 from transform.png16 import encode_png16
 
 # What a mask misses is mostly opacity along the pleura: so much around it, as a share of the longer
@@ -107,18 +106,6 @@ def border_only(hu: np.ndarray) -> np.ndarray:
     """
     kept = border(hu.shape)
     return np.where(kept, hu, np.median(hu[kept])).astype(np.float32)
-
-
-def stored_slice_of(example: tf.train.Example) -> StoredSlice:
-    """The slice in a CT example; its spacing is left out."""
-    features = example.features.feature
-    encoded = features[ct_example.IMAGE].bytes_list.value[0]
-    return StoredSlice(
-        stored=decode_stored(encoded).numpy()[..., 0].astype(np.uint16),
-        slope=features[ct_example.SLOPE].float_list.value[0],
-        intercept=features[ct_example.INTERCEPT].float_list.value[0],
-        calibrated=bool(features[ct_example.CALIBRATED].int64_list.value[0]),
-    )
 
 
 def with_pixels(example: tf.train.Example, original: StoredSlice, hu: np.ndarray) -> bytes:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
-
-from transform.whole_file import write_whole
 
 FILE_NAME = "probes.json"
 
@@ -17,6 +16,14 @@ FILE_FEATURES = "file_features"
 NO_SOURCE = "file_features_without_source"
 PROBES = (PLAIN, LUNGS_BLANKED, BORDER_ONLY, FILE_FEATURES, NO_SOURCE)
 """In the order in which they are shown; the first is what the others are compared with."""
+
+OF_THE_MODEL = (LUNGS_BLANKED, BORDER_ONLY)
+"""The probes that say something of the model; those of files say something of the data alone."""
+
+SUSPICIOUS_AUC = 0.6
+"""Above this, an AUC without the lungs is a shortcut. Lower ones come from what a probe leaves
+visible, and are too weak for a network to care; `ctnet inspect` has the same bound. A probe needs
+its whole interval above it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +52,17 @@ class Probe:
     high: float | None
     suspicious: bool
     sentence: str
+
+    @property
+    def auc_at_least(self) -> float:
+        """What the AUC is at the least, whichever way round the answers are; NaN if unknown.
+
+        The lower end of its interval, or 1 less the upper end where that is more: answers that are
+        the wrong way round come from a shortcut just as well.
+        """
+        if self.low is None or self.high is None:
+            return math.nan
+        return max(self.low, 1.0 - self.high)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +102,9 @@ class ProbeResults:
         Raises:
           ConfigError: the folder cannot be written.
         """
+        # It needs TensorFlow, for which those who only read need not wait.
+        from transform.whole_file import write_whole
+
         values = dataclasses.asdict(self)
         write_whole(f"{folder}/{FILE_NAME}", json.dumps(values, indent=1, allow_nan=False).encode())
 

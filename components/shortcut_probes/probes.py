@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from components.shortcut_probes.altered_slices import (
-    border,
-    border_only,
-    lungs_blanked,
-    stored_slice_of,
-    with_pixels,
-)
+from components.shortcut_probes.asking import ask_about
 from components.shortcut_probes.file_features import score_by_file
-from components.shortcut_probes.lung_mask import lung_mask
 from components.shortcut_probes.outcome import (
     BORDER_ONLY,
     FILE_FEATURES,
     LUNGS_BLANKED,
     NO_SOURCE,
     PLAIN,
+    SUSPICIOUS_AUC,
     Probe,
     ProbeResults,
 )
@@ -38,10 +32,6 @@ from components.slice_evaluator.patient_bootstrap import intervals
 from transform import prediction
 from transform.ct_example import IMAGE_ID
 from transform.errors import BadDataError
-
-SUSPICIOUS_AUC = 0.6
-"""Above this with its whole interval, an AUC without the lungs is a shortcut. Lower ones come from
-what a probe leaves visible, and are too weak to matter (`ctnet inspect` has the same bound)."""
 
 FEWEST_PATIENTS = 5
 """Of fewer in a class there is no interval: five and five fall apart by chance once in 252 times,
@@ -67,32 +57,10 @@ _MENTIONED_SHARE = 0.05
 # An interval wider than this excludes neither a shortcut nor its absence.
 _WIDE = 0.3
 
-_BATCH = 16
 _RESAMPLES = 1000
 _SEED = 0
 # Beyond so many slices, features of files are learned from a sample.
 _MOST_ROWS = 20_000
-
-
-def altered_versions(serialised: bytes) -> tuple[dict[str, bytes], float | None]:
-    """A slice as each probe shows it.
-
-    Args:
-      serialised: its CT example.
-
-    Returns:
-      CT examples that differ from it in `image/encoded` only, by probe; without `LUNGS_BLANKED`
-      where no lung was found. And the share of the border that is lung, None where there is none.
-    """
-    example = tf.train.Example.FromString(serialised)
-    original = stored_slice_of(example)
-    hu = original.hounsfield()
-    versions = {PLAIN: serialised, BORDER_ONLY: with_pixels(example, original, border_only(hu))}
-    lungs = lung_mask(hu)
-    if not lungs.any():
-        return versions, None
-    versions[LUNGS_BLANKED] = with_pixels(example, original, lungs_blanked(hu, lungs))
-    return versions, float(lungs[border(hu.shape)].mean())
 
 
 def _chosen_records(files: Sequence[str], chosen: SliceTable) -> Iterator[tuple[int, bytes]]:
@@ -108,36 +76,6 @@ def _chosen_records(files: Sequence[str], chosen: SliceTable) -> Iterator[tuple[
         row = row_of.pop(image_id, None)
         if row is not None:
             yield row, serialised
-
-
-class _Questions:
-    """The slices of one probe: asked in batches, and what came of them.
-
-    Attributes:
-      rows: of the slices that were asked about.
-      probabilities: the model's answers, in their order.
-    """
-
-    def __init__(self, signature: Callable[..., dict[str, tf.Tensor]]):
-        self._signature = signature
-        self._waiting: list[bytes] = []
-        self.rows: list[int] = []
-        self.probabilities: list[float] = []
-
-    def put(self, row: int, serialised: bytes) -> None:
-        """Ask about a slice, now or with others."""
-        self.rows.append(row)
-        self._waiting.append(serialised)
-        if len(self._waiting) == _BATCH:
-            self.finish()
-
-    def finish(self) -> None:
-        """Ask about what waits."""
-        if self._waiting:
-            examples = tf.constant(self._waiting, tf.string)
-            answer = self._signature(**{prediction.EXAMPLES: examples})[prediction.PROBABILITY]
-            self.probabilities.extend(answer.numpy().astype(np.float64).tolist())
-            self._waiting = []
 
 
 def _measure(
@@ -164,10 +102,7 @@ def _measure(
     low = high = np.nan
     if min(patients) >= FEWEST_PATIENTS and not np.isnan(auc):
         low, high = intervals(answers, _RESAMPLES, _SEED)[AUC]
-    suspicious = name != PLAIN and (
-        low > SUSPICIOUS_AUC or (not only_upwards and high < 1.0 - SUSPICIOUS_AUC)
-    )
-    return Probe(
+    probe = Probe(
         name=name,
         title=_TITLES[name],
         slices=len(answers),
@@ -175,9 +110,11 @@ def _measure(
         auc=_known(auc),
         low=_known(low),
         high=_known(high),
-        suspicious=bool(suspicious),
+        suspicious=False,
         sentence="",
     )
+    certain = low if only_upwards else probe.auc_at_least
+    return dataclasses.replace(probe, suspicious=name != PLAIN and bool(certain > SUSPICIOUS_AUC))
 
 
 def _known(value: float) -> float | None:
@@ -257,8 +194,8 @@ def run_probes(
 ) -> ProbeResults:
     """Probe a model for shortcuts.
 
-    Reads the test split twice and the training split once, one batch at a time; the pixels of the
-    chosen test slices alone are decoded.
+    Reads the test split twice and the training split once, a few batches at a time; the pixels of
+    the chosen test slices alone are decoded.
 
     Args:
       model_path: the SavedModel.
@@ -275,17 +212,9 @@ def run_probes(
     chosen = choose(test, slices)
     model = tf.saved_model.load(model_path)
     signature = model.signatures[prediction.SERVING_DEFAULT]
-    questions = {name: _Questions(signature) for name in (PLAIN, LUNGS_BLANKED, BORDER_ONLY)}
-    shares: list[float] = []
-    for row, serialised in _chosen_records(test_files, chosen):
-        versions, lungs_in_border = altered_versions(serialised)
-        for name, version in versions.items():
-            questions[name].put(row, version)
-        if lungs_in_border is not None:
-            shares.append(lungs_in_border)
+    about = ask_about(signature, _chosen_records(test_files, chosen))
     probes = []
-    for name, asked in questions.items():
-        asked.finish()
+    for name, asked in about.probes.items():
         table = chosen.rows(np.array(asked.rows, int))
         probes.append(_measure(name, table, np.array(asked.probabilities)))
     train = read_slice_table(train_files, _MOST_ROWS)
@@ -294,13 +223,14 @@ def run_probes(
         if scores is None:
             scores = np.full(len(test), np.nan)
         probes.append(_measure(name, test, scores, only_upwards=True))
+    shares = about.lungs_in_border
     in_border = float(np.mean(shares)) if shares else None
-    asked_about = len(questions[PLAIN].rows)
+    asked_about = len(about.probes[PLAIN].rows)
     return ProbeResults(
         probes=tuple(
             dataclasses.replace(one, sentence=_sentence(one, in_border)) for one in probes
         ),
         slices=asked_about,
-        without_lungs=asked_about - len(questions[LUNGS_BLANKED].rows),
+        without_lungs=asked_about - len(about.probes[LUNGS_BLANKED].rows),
         lungs_in_border=in_border,
     )

@@ -8,8 +8,9 @@ from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
 
+from components.shortcut_probes.artifact import ShortcutProbes
 from components.slice_evaluator.eval_config import make_eval_config
-from components.slice_evaluator.executor import BOUNDS, RESAMPLES, SEED, Executor
+from components.slice_evaluator.executor import BOUNDS, PROBES, RESAMPLES, SEED, Executor
 from components.slice_evaluator.gate import Bounds
 
 
@@ -22,6 +23,10 @@ class SliceEvaluatorSpec(standard_component_specs.EvaluatorSpec):
         RESAMPLES: component_spec.ExecutionParameter(type=int),
         SEED: component_spec.ExecutionParameter(type=int),
         "code_version": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {  # noqa: RUF012
+        **standard_component_specs.EvaluatorSpec.INPUTS,
+        PROBES: component_spec.ChannelParameter(type=ShortcutProbes, optional=True),
     }
 
 
@@ -51,6 +56,7 @@ class SliceEvaluator(Evaluator):
         code_version: str,
         baseline_model: types.BaseChannel | None = None,
         schema: types.BaseChannel | None = None,
+        probes: types.BaseChannel | None = None,
     ):
         """Describe one evaluation.
 
@@ -65,6 +71,7 @@ class SliceEvaluator(Evaluator):
           code_version: changes when the code of the evaluation does, so that the cache misses.
           baseline_model: the model to compare with, where there is one.
           schema: of the examples.
+          probes: of ShortcutProbes, where a shortcut of the model is to refuse it.
         """
         # Evaluator's own constructor makes a specification without a place for the gate's.
         base_beam_component.BaseBeamComponent.__init__(
@@ -74,6 +81,7 @@ class SliceEvaluator(Evaluator):
                 model=model,
                 baseline_model=baseline_model,
                 schema=schema,
+                probes=probes,
                 example_splits=json_utils.dumps(example_splits),
                 eval_config=make_eval_config(resamples=resamples, seed=seed, batch_size=batch_size),
                 fairness_indicator_thresholds=json_utils.dumps(None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tfx import types
@@ -11,6 +12,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils
 
+from components.shortcut_probes.outcome import ProbeResults, read_probes
 from components.slice_evaluator import extractors, predictions
 from components.slice_evaluator.evaluation import FILE, Evaluation
 from components.slice_evaluator.gate import Bounds, judge, judge_alarm
@@ -21,13 +23,18 @@ from transform.whole_file import write_whole
 BOUNDS, RESAMPLES, SEED = "bounds", "resamples", "seed"
 """Execution parameters beside those of TFX's Evaluator."""
 
+PROBES = "probes"
+"""An input beside those of TFX's Evaluator."""
 
-def _evaluate(folder: str, exec_properties: dict[str, Any]) -> Evaluation:
-    """Judge what TFMA left in a folder."""
+
+def _evaluate(
+    folder: str, exec_properties: dict[str, Any], probes: ProbeResults | None
+) -> Evaluation:
+    """Judge what TFMA left in a folder, and the probes where they may refuse."""
     bounds = Bounds.from_json(exec_properties[BOUNDS])
     threshold, overall, groups = read_parts(folder)
     alarm = judge_alarm(overall, bounds)
-    results = judge(overall, groups, alarm, bounds)
+    results = judge(overall, groups, alarm, bounds, probes)
     return Evaluation(
         passed=all(one.passed for one in results),
         threshold=threshold,
@@ -74,7 +81,9 @@ class Executor(evaluator.Executor):
                 output_dict,
                 {**exec_properties, standard_component_specs.MODULE_PATH_KEY: extractors.__name__},
             )
-        evaluation = _evaluate(folder, exec_properties)
+        probed = input_dict.get(PROBES)
+        probes = read_probes(Path(artifact_utils.get_single_uri(probed))) if probed else None
+        evaluation = _evaluate(folder, exec_properties, probes)
         write_whole(f"{folder}/{FILE}", evaluation.to_json().encode())
         if not evaluation.passed:
             _withdraw(

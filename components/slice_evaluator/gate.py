@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from components.shortcut_probes.outcome import OF_THE_MODEL, SUSPICIOUS_AUC, ProbeResults
 from components.slice_evaluator import leak_alarm
 from components.slice_evaluator.figure_names import LOWER, SLICES, name_of
 from components.slice_evaluator.figures import ACCURACY, SENSITIVITY, SPECIFICITY
@@ -15,6 +16,7 @@ from components.slice_evaluator.measured import Part
 
 AUC_CHANGE = "auc_change"
 LEAK_ALARM = "leak_alarm"
+SHORTCUT = "shortcut"
 
 # No change is no regression, whatever the last bit of a difference.
 _ROUNDING = 1e-9
@@ -74,12 +76,12 @@ class BoundResult:
     """One bound and how the model stands to it.
 
     Attributes:
-      metric: whose bound it is, as in `sensitivity`, `patient_sensitivity_lower` or
-        `sensitivity[sex=F]`.
+      metric: whose bound it is, as in `sensitivity`, `patient_sensitivity_lower`,
+        `sensitivity[sex=F]` or `shortcut[border_only]`.
       at_least: the bound; None where it is an upper one.
       value: the figure.
       passed: the verdict; a figure that is undefined (NaN) does not pass.
-      at_most: the upper bound; None for all but the leak alarm.
+      at_most: the upper bound; None for all but the leak alarm and the shortcuts.
     """
 
     metric: str
@@ -124,7 +126,8 @@ class GateResult:
 
     Attributes:
       metrics: figures by name, over the whole test split.
-      bounds: every bound that applied; a leak alarm is one where it refuses.
+      bounds: every bound that applied; a leak alarm is one where it refuses, a shortcut where the
+        probes were asked to.
       alarm: the leak alarm.
     """
 
@@ -187,11 +190,21 @@ def judge_alarm(overall: Part, bounds: Bounds) -> LeakAlarm:
     )
 
 
+def _judge_shortcuts(probes: ProbeResults) -> Iterator[BoundResult]:
+    """What the model may tell apart without the lungs; probes of files say nothing of the model."""
+    for name in OF_THE_MODEL:
+        value = probes.probe(name).auc_at_least
+        # NaN is not at most anything.
+        passed = value <= SUSPICIOUS_AUC
+        yield BoundResult(f"{SHORTCUT}[{name}]", None, value, passed, at_most=SUSPICIOUS_AUC)
+
+
 def judge(
     overall: Part,
     groups: Mapping[str, Mapping[str, Part]],
     alarm: LeakAlarm,
     bounds: Bounds,
+    probes: ProbeResults | None = None,
 ) -> list[BoundResult]:
     """Every bound that applies, with its verdict.
 
@@ -200,6 +213,7 @@ def judge(
       groups: by grouping and group.
       alarm: see `judge_alarm`.
       bounds: what must be reached.
+      probes: of the same model, where shortcuts refuse it.
     """
     results = [
         *_judge_figure(SENSITIVITY, bounds.min_sensitivity, overall, groups),
@@ -213,6 +227,8 @@ def judge(
         results.append(
             BoundResult(LEAK_ALARM, None, alarm.accuracy, passed=False, at_most=alarm.above)
         )
+    if probes is not None:
+        results += _judge_shortcuts(probes)
     return results
 
 

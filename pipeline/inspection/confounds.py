@@ -19,6 +19,7 @@ from sklearn.preprocessing import OrdinalEncoder
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
+from components.shortcut_probes.outcome import SUSPICIOUS_AUC
 from pipeline.inspection.sample import Sample
 from pipeline.printable import printable
 
@@ -28,8 +29,6 @@ NO_SOURCE = "together_without_source"
 
 # Fewer patients than this in a class, and the interval would say nothing.
 FEWEST_PATIENTS = 10
-# Lower AUCs come from chance in the folds, and are too weak for a network to care.
-SUSPICIOUS_AUC = 0.6
 
 _FOLDS = 5
 _DRAWS = 500

@@ -24,7 +24,7 @@ def test_a_run_ends_with_a_pushed_version_and_a_summary(first_run):
     assert (first_run.workdir / "serving/ctnet" / summary["version"] / "saved_model.pb").exists()
     assert (first_run.workdir / "report/index.html").exists()
     assert {bound["metric"] for bound in summary["bounds"]} == {"sensitivity", "specificity"}
-    assert len(summary["steps"]) == 10
+    assert len(summary["steps"]) == 12
     assert not any(step["cached"] for step in summary["steps"])
 
 
@@ -35,7 +35,7 @@ def test_the_terminal_shows_a_line_a_step_the_epochs_and_the_way_to_serve(first_
     assert "Traceback" not in first_run.done.err
     assert f"ctnet serve {first_run.workdir}/serving/ctnet" in first_run.done.out
     # One line a step and an epoch: what libraries print is in the log.
-    assert len(lines) == 10 + 3
+    assert len(lines) == 12 + 3
 
 
 def test_every_row_is_an_example_or_in_quarantine(first_run):
@@ -157,6 +157,30 @@ def test_a_model_below_its_bounds_is_not_pushed_and_the_old_one_stays(first_run,
     assert "Not pushed" in done.out
     assert "1.000" in done.out
     assert sorted((first_run.workdir / "serving/ctnet").iterdir()) == versions
+
+
+def test_the_history_has_every_run_and_two_of_them_can_be_compared(first_run, ctnet):
+    done = ctnet("history", first_run.workdir, "--json")
+    assert (done.code, done.err) == (0, "")
+    runs = json.loads(done.out)
+    assert len(runs) == len(list((first_run.workdir / "logs").glob("run-*.log")))
+    first, last = runs[0], runs[-1]
+    assert (first["verdict"], first["served"], first["gone"]) == ("pushed", True, [])
+    assert first["data"]["path"] == str(first_run.manifest)
+    assert first["data"]["fingerprint"] == first_run.summary["fingerprint"]
+    summary = first_run.summary
+    assert last["metrics"] == {name: summary["metrics"][name] for name in last["metrics"]}
+    assert {"auc", "patient_auc_lower"} <= set(last["metrics"])
+    assert f"version {first['version']}" in ctnet("history", first_run.workdir).out
+
+    version = first_run.workdir / "serving/ctnet" / first["version"]
+    done = ctnet("compare", version, first_run.workdir, "--json", "--resamples", 20)
+    assert (done.code, done.err) == (0, "")
+    compared = json.loads(done.out)
+    assert compared["a"]["evaluation"] == first["evaluation"]
+    assert compared["b"]["run"] == last["run"]
+    assert compared["slices"]["auc"]["baseline"] == pytest.approx(first["metrics"]["auc"])
+    assert compared["patients"]["auc"]["candidate"] == pytest.approx(last["metrics"]["patient_auc"])
 
 
 def test_the_report_can_be_rebuilt(first_run, ctnet):

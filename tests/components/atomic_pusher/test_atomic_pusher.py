@@ -3,12 +3,17 @@
 import json
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from tfx.types import standard_artifacts
+from tfx.components import Pusher
+from tfx.proto import pusher_pb2
+from tfx.types import channel, standard_artifacts
 from tfx.utils import io_utils
 
-from components.atomic_pusher.executor import Executor, next_version, publish
+from components.atomic_pusher.component import AtomicPusher
+from components.atomic_pusher.executor import CARD_IN_VERSION, Executor, next_version, publish
+from components.model_card_gen.artifact import MODEL_CARD, ModelCard
 
 FILES = {
     "saved_model.pb": "graph",
@@ -144,26 +149,36 @@ def test_the_first_version_needs_no_folder(tmp_path):
     assert int(next_version(str(tmp_path / "nowhere"))) <= time.time()
 
 
+CARD = "# Model card"
+
+
 @pytest.fixture
 def push(tmp_path, base):
-    """`(model blessed, infrastructure blessed)`: the executor's PushedModel artifact."""
+    """`(blessed, servable, export, card)`: the executor's PushedModel artifact."""
+    archives = iter(range(100))
 
-    def run(blessed=True, servable=True):
+    def run(blessed=True, servable=True, export="fingerprint", card=CARD):
         model = standard_artifacts.Model()
         model.uri = str(tmp_path / "trained")
-        write_model(tmp_path / "trained" / "Format-Serving")
+        files = {**FILES, "fingerprint.pb": export}
+        write_model(tmp_path / "trained" / "Format-Serving", files)
         blessing = standard_artifacts.ModelBlessing()
         blessing.set_int_custom_property("blessed", int(blessed))
         infra_blessing = standard_artifacts.InfraBlessing()
         infra_blessing.set_int_custom_property("blessed", int(servable))
+        inputs = {
+            "model": [model],
+            "model_blessing": [blessing],
+            "infra_blessing": [infra_blessing],
+        }
+        if card is not None:
+            model_card = ModelCard()
+            model_card.uri = str(write_model(tmp_path / "card", {MODEL_CARD: card}))
+            inputs["model_card"] = [model_card]
         pushed = standard_artifacts.PushedModel()
-        pushed.uri = str(tmp_path / "pushed")
+        pushed.uri = str(tmp_path / "pushed" / str(next(archives)))
         Executor().Do(
-            {
-                "model": [model],
-                "model_blessing": [blessing],
-                "infra_blessing": [infra_blessing],
-            },
+            inputs,
             {"pushed_model": [pushed]},
             {"push_destination": json.dumps({"filesystem": {"base_directory": str(base)}})},
         )
@@ -172,21 +187,61 @@ def push(tmp_path, base):
     return run
 
 
-def test_a_blessed_model_is_pushed_and_the_artifact_says_where(push, base, tmp_path):
+def test_a_blessed_model_is_pushed_and_the_artifact_says_where(push, base):
     pushed = push()
     (version,) = versions(base)
     assert pushed.get_int_custom_property("pushed") == 1
     assert pushed.get_string_custom_property("pushed_version") == str(version)
     assert pushed.get_string_custom_property("pushed_destination") == str(base / str(version))
+
+
+def test_a_version_and_the_archive_have_the_whole_model_with_its_card(push, base):
+    archive = push().uri
+    (version,) = versions(base)
+    whole = {**FILES, CARD_IN_VERSION: CARD}
+    assert read_model(base / str(version)) == whole
+    assert read_model(Path(archive)) == whole
+
+
+def test_a_model_without_a_card_is_pushed_as_it_is(push, base):
+    push(card=None)
+    (version,) = versions(base)
     assert read_model(base / str(version)) == FILES
-    assert read_model(tmp_path / "pushed") == FILES
 
 
 def test_two_pushes_within_a_second_are_two_versions(push, base):
-    push()
-    push()
+    push(export="one")
+    push(export="other")
     first, second = versions(base)
     assert second > first
+
+
+def test_another_card_of_the_newest_model_makes_no_version_and_changes_none(push, base):
+    first = push()
+    again = push(card="# Model card, in other words")
+    (version,) = versions(base)
+    assert read_model(base / str(version))[CARD_IN_VERSION] == CARD
+    assert read_model(Path(again.uri))[CARD_IN_VERSION] == "# Model card, in other words"
+    for said in ("pushed_version", "pushed_destination"):
+        assert again.get_string_custom_property(said) == first.get_string_custom_property(said)
+    assert again.get_int_custom_property("pushed") == 1
+
+
+def test_a_model_that_is_no_longer_the_newest_is_pushed_again_with_its_newest_card(push, base):
+    push(export="one")
+    push(export="other")
+    push(export="one", card="# Newer card")
+    found = [read_model(base / str(version)) for version in versions(base)]
+    assert [files["fingerprint.pb"] for files in found] == ["one", "other", "one"]
+    assert found[-1][CARD_IN_VERSION] == "# Newer card"
+
+
+def test_a_version_from_before_there_were_cards_is_followed_by_one_with_a_card(push, base):
+    push(card=None)
+    push()
+    first, second = (read_model(base / str(version)) for version in versions(base))
+    assert CARD_IN_VERSION not in first
+    assert second[CARD_IN_VERSION] == CARD
 
 
 @pytest.mark.parametrize(("blessed", "servable"), [(False, True), (True, False), (False, False)])
@@ -196,9 +251,37 @@ def test_a_model_that_is_not_blessed_is_not_pushed(push, base, blessed, servable
     assert not base.exists()
 
 
-def test_a_push_that_dies_says_nothing_was_pushed(push, base, copy_dies_midway):
-    # The archive takes as many files as the model has, so that the version's copy dies.
-    copy_dies_midway(len(FILES) + 2)
+# The archive takes the model and the card; then comes the version, file by file.
+@pytest.mark.parametrize("files", range(2 * len(FILES) + 2))
+def test_a_push_that_dies_shows_no_version_with_or_without_a_card(
+    push, base, copy_dies_midway, monkeypatch, files
+):
+    copy_dies_midway(files)
     with pytest.raises(CrashError):
         push()
-    assert versions(base) == []
+    assert not base.exists() or versions(base) == []
+
+    monkeypatch.undo()
+    push()
+    (version,) = versions(base)
+    assert read_model(base / str(version)) == {**FILES, CARD_IN_VERSION: CARD}
+
+
+def test_the_step_is_tfxs_pusher_with_one_input_more(base):
+    def made(artifact_type):
+        return channel.Channel(type=artifact_type)
+
+    destination = pusher_pb2.PushDestination(
+        filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(base))
+    )
+    inputs = {
+        "model": made(standard_artifacts.Model),
+        "model_blessing": made(standard_artifacts.ModelBlessing),
+        "infra_blessing": made(standard_artifacts.InfraBlessing),
+    }
+    theirs = Pusher(**inputs, push_destination=destination)
+    ours = AtomicPusher(**inputs, model_card=made(ModelCard), push_destination=destination)
+    assert ours.inputs.keys() == {*theirs.inputs, "model_card"}
+    assert ours.outputs.keys() == theirs.outputs.keys()
+    sent = "push_destination"
+    assert ours.exec_properties[sent] == theirs.exec_properties[sent]

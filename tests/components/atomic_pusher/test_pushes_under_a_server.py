@@ -6,7 +6,7 @@ import time
 import pytest
 import tensorflow as tf
 
-from components.atomic_pusher.executor import publish
+from components.atomic_pusher.executor import CARD_IN_VERSION, publish
 from serving.server import EmbeddedServer
 from transform import prediction
 
@@ -29,6 +29,9 @@ def test_a_server_takes_up_a_hundred_pushes_without_meeting_a_part(tmp_path, cap
     # As long in copying as a model of some size.
     for number in range(50):
         (model / "assets" / str(number)).write_bytes(b"x" * 10_000)
+    card = model / CARD_IN_VERSION
+    card.parent.mkdir()
+    card.write_text("# Model card")
     base.mkdir()
     publish(str(model), str(base), "1")
     caplog.set_level(logging.INFO, logger="serving")

@@ -12,6 +12,7 @@ from components.ct_example_gen.quarantine import Quarantine, QuarantinedSlice
 from components.report_gen.component import ReportGen
 from components.report_gen.executor import Executor
 from components.report_gen.report import Report
+from components.report_gen.step_times import StepTime, write_step_times
 from components.run_facts.facts import RunSettings
 from components.serving_validator.outcome import ServingOutcome
 from components.slice_evaluator import executor as slice_evaluator
@@ -67,7 +68,7 @@ def artifact(artifact_type, folder, artifact_id):
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
-    """The evaluation and blessing of a real SliceEvaluator over a tiny model."""
+    """The evaluation and blessing of a real SliceEvaluator over a tiny model, and what it read."""
     folder = tmp_path_factory.mktemp("evaluated")
     module = MeanHu()
     tf.saved_model.save(
@@ -106,12 +107,12 @@ def evaluated(tmp_path_factory):
             code_version="1",
         ).exec_properties,
     )
-    return evaluation, blessing
+    return evaluation, blessing, examples, artifact(standard_artifacts.Model, folder / "model", 1)
 
 
 @pytest.fixture
 def inputs(evaluated, tmp_path):
-    evaluation, blessing = evaluated
+    evaluation, blessing, _, _ = evaluated
     quarantine = artifact(Quarantine, tmp_path / "quarantine", 5)
     rejected = QuarantinedSlice("x", "scans/x&y.png", "unreadable", "truncated")
     (tmp_path / "quarantine" / "quarantine.jsonl").write_text(rejected.to_json() + "\n")
@@ -145,7 +146,7 @@ def channel(artifact_type):
     return tfx.dsl.Channel(type=artifact_type)
 
 
-def properties():
+def properties(**more):
     component = ReportGen(
         quarantine=channel(Quarantine),
         model=channel(standard_artifacts.Model),
@@ -156,12 +157,14 @@ def properties():
         pushed_model=channel(standard_artifacts.PushedModel),
         settings=RunSettings("tiny", {"gate": {"target_sensitivity": 0.9}}, ["Split by image."]),
         code_version="1",
+        **more,
     )
     return component.exec_properties
 
 
-def write_report(inputs, folder):
-    Executor().Do(inputs, {"report": [artifact(Report, folder, 8)]}, properties())
+def write_report(inputs, folder, run_id=None, **more):
+    context = Executor.Context(pipeline_run_id=run_id)
+    Executor(context).Do(inputs, {"report": [artifact(Report, folder, 8)]}, properties(**more))
     return (folder / "index.html").read_text()
 
 
@@ -175,6 +178,30 @@ def test_the_report_of_a_failed_evaluation_names_the_figure_that_failed(inputs, 
     assert "Split by image." in page
     assert "no earlier blessed model" in page
     assert "1.21.0" in page
+    assert "The report was not given the slices" in page
+    assert "the platform that ran them shows" in page
+
+
+def test_slices_that_a_model_cannot_explain_cost_the_report_a_line(inputs, evaluated, tmp_path):
+    _, _, examples, model = evaluated
+    page = write_report({**inputs, "examples": [examples], "model": [model]}, tmp_path / "report")
+    assert "The model has no signature &#39;explain&#39;" in page
+    # These slices have no pixels: one positive was missed, and four were decided rightly.
+    assert "Not drawn, or without an overlay (slice-" in page
+    assert page.count("<img") == 0
+    assert 'Missed positives <span class="muted">(1 of 1)' in page
+    assert 'Negatives cleared <span class="muted">(2 of 3)' in page
+
+
+def test_the_times_are_those_of_the_run_that_the_report_is_of(inputs, tmp_path):
+    folder = tmp_path / "times"
+    write_step_times(folder, "this", [StepTime("Trainer", 61.24, cached=False)])
+    write_step_times(folder, "another", [StepTime("Trainer", 7.77, cached=False)])
+    page = write_report(inputs, tmp_path / "report", "this", step_times=str(folder))
+    assert ">61.2</td>" in page
+    assert ">7.8</td>" not in page
+    later = write_report(inputs, tmp_path / "later", "lost", step_times=str(folder))
+    assert "The runner left no times" in later
 
 
 def test_the_report_says_why_a_trial_in_a_server_failed(inputs, tmp_path):

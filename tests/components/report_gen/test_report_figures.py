@@ -5,17 +5,28 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from components.report_gen.content import in_columns
-from components.report_gen.figures import confusion_counts, draw_pictures
+from components.report_gen.answered import collect
+from components.report_gen.curves import draw_roc
+from components.report_gen.figures import draw_pictures
 from components.report_gen.render import render_page
+from components.slice_evaluator.answers import Answers
 from components.slice_evaluator.figures import FIGURES
 from components.slice_evaluator.measured import Figure
 from components.slice_evaluator.predictions import SlicePrediction
 from transform.training_record import LEARNING_CURVES
 
 
+def all_pictures(content):
+    return [picture for pictures in draw_pictures(content).values() for picture in pictures]
+
+
 def picture(content, name):
-    return next(picture for picture in draw_pictures(content) if picture.name == name)
+    return next(picture for picture in all_pictures(content) if picture.name == name)
+
+
+def with_answers(content, **columns):
+    """Content with other columns of the answers."""
+    return dataclasses.replace(content, answers=dataclasses.replace(content.answers, **columns))
 
 
 def with_facts(content, **values):
@@ -23,33 +34,33 @@ def with_facts(content, **values):
 
 
 def no_predictions(content):
-    return dataclasses.replace(content, predictions=in_columns([]))
+    return dataclasses.replace(content, answers=collect([]))
 
 
 def one_class(content):
-    predictions = content.predictions
-    ones = np.ones_like(predictions.label)
-    return dataclasses.replace(content, predictions=dataclasses.replace(predictions, label=ones))
+    return with_answers(content, label=np.ones_like(content.answers.label))
 
 
 def undefined_figures(content):
     nowhere = Figure(math.nan, math.nan, math.nan)
     overall = content.facts.evaluation.overall
-    slices = dataclasses.replace(overall.slices, figures=dict.fromkeys(FIGURES, nowhere))
-    return with_facts(
-        content,
-        evaluation=dataclasses.replace(
-            content.facts.evaluation, overall=dataclasses.replace(overall, slices=slices)
-        ),
+    slices, patients = (
+        dataclasses.replace(unit, figures=dict.fromkeys(FIGURES, nowhere))
+        for unit in (overall.slices, overall.patients)
     )
+    undefined = dataclasses.replace(overall, slices=slices, patients=patients)
+    evaluation = dataclasses.replace(
+        content.facts.evaluation, overall=undefined, groups={"sex": {"F": undefined}}
+    )
+    return with_facts(content, evaluation=evaluation)
 
 
 def undefined_probabilities(content):
-    predictions = content.predictions
-    nan = np.full_like(predictions.probability, math.nan)
-    return dataclasses.replace(
-        content, predictions=dataclasses.replace(predictions, probability=nan)
-    )
+    return with_answers(content, probability=np.full(len(content.answers), math.nan))
+
+
+def no_groups(content):
+    return with_facts(content, evaluation=dataclasses.replace(content.facts.evaluation, groups={}))
 
 
 def of_an_older_release(content):
@@ -64,6 +75,7 @@ def of_an_older_release(content):
         one_class,
         undefined_figures,
         undefined_probabilities,
+        no_groups,
         of_an_older_release,
     ],
     ids=lambda spoil: spoil.__name__,
@@ -74,23 +86,63 @@ def test_a_report_is_written_whatever_a_run_leaves(not_pushed, spoil):
 
 def test_a_curve_that_cannot_be_drawn_says_why(not_pushed):
     assert "one class only" in picture(one_class(not_pushed), "roc").svg
-    assert "no prediction was made" in picture(no_predictions(not_pushed), "confusion").svg
+    assert "no prediction was made" in picture(no_predictions(not_pushed), "histogram").svg
+    assert "is undefined" in picture(undefined_figures(not_pushed), "predictive-values").svg
 
 
-def test_the_confusion_matrix_counts_every_slice_once(not_pushed):
-    predictions = not_pushed.predictions
-    counts = confusion_counts(predictions)
-    assert counts.sum() == len(predictions)
-    assert counts[1, 0] == ((predictions.label == 1) & (predictions.decision == 0)).sum()
-    assert f"{counts[0, 1]} false positive" in picture(not_pushed, "confusion").alt
+@pytest.mark.parametrize("unit", ["slices", "patients"])
+def test_the_confusion_matrix_is_the_evaluations(not_pushed, unit):
+    counts = not_pushed.facts.evaluation.overall.of(unit).confusion
+    drawn = picture(not_pushed, f"confusion-{unit}")
+    assert f"{counts['fp']} false positive" in drawn.alt
+    assert f"{counts['tp']} true positive" in drawn.alt
+    assert sum(counts.values()) == {"slices": 60, "patients": 30}[unit]
 
 
 def test_the_roc_marks_the_operating_point_of_the_models_own_decisions(not_pushed):
-    predictions = not_pushed.predictions
-    sensitivity = predictions.decision[predictions.label == 1].mean()
-    specificity = 1 - predictions.decision[predictions.label == 0].mean()
+    answers = not_pushed.answers
+    sensitivity = answers.decision[answers.label == 1].mean()
+    specificity = 1 - answers.decision[answers.label == 0].mean()
     alt = picture(not_pushed, "roc").alt
     assert f"sensitivity is {sensitivity:.3f} and specificity {specificity:.3f}" in alt
+
+
+def test_the_roc_names_the_readers_and_where_their_figures_come_from(not_pushed):
+    drawn = picture(not_pushed, "roc")
+    assert "CO-RADS ≥ 4 readers (PMC7808356)" in drawn.svg
+    assert "sensitivity of 0.858 and a specificity of 0.846 (PMC7808356)" in drawn.alt
+
+
+def test_patients_without_both_classes_leave_the_curve_of_slices(not_pushed):
+    # Two slices of either label for each of two patients: both patients are positive.
+    label = np.array([0, 1, 0, 1])
+    probability = np.array([0.1, 0.9, 0.2, 0.8])
+    decided = (probability >= 0.5).astype(int)
+    answers = Answers(label, probability, decided, np.array([0, 0, 1, 1]), 0.5)
+    alt = draw_roc(not_pushed.facts, answers).alt
+    assert "Of slices" in alt
+    assert "Of patients" not in alt
+
+
+def test_groups_are_drawn_with_their_figures_and_unknown_ones_are_not(not_pushed):
+    women = not_pushed.facts.evaluation.groups["sex"]["F"].slices.figures
+    drawn = picture(not_pushed, "groups-picture")
+    assert f"sex F: {women['sensitivity'].value:.2f} and {women['specificity'].value:.2f}" in (
+        drawn.alt
+    )
+    assert "source" not in drawn.alt
+
+
+def test_of_many_groups_the_largest_are_shown(not_pushed):
+    whole = not_pushed.facts.evaluation.overall
+    few = dataclasses.replace(whole, patients=dataclasses.replace(whole.patients, count=1))
+    groups = {"source": {f"clinic {n:03d}": whole if n % 50 == 0 else few for n in range(100)}}
+    evaluation = dataclasses.replace(not_pushed.facts.evaluation, groups=groups)
+    page = render_page(with_facts(not_pushed, evaluation=evaluation))
+    assert "clinic 000" in page
+    assert "clinic 050" in page
+    assert "clinic 099" not in page
+    assert "80 smaller groups" in page
 
 
 def test_a_picture_that_training_drew_stands_in_the_page_with_what_it_shows(not_pushed):
@@ -106,31 +158,50 @@ def test_a_picture_that_training_drew_stands_in_the_page_with_what_it_shows(not_
     assert "Learning curves" in render_page(not_pushed)
 
 
-def test_pictures_are_well_formed_transparent_and_carry_no_date(not_pushed):
-    for drawn in draw_pictures(not_pushed):
+def test_pictures_are_well_formed_transparent_and_carry_no_date(full_content):
+    for drawn in all_pictures(full_content):
         ElementTree.fromstring(drawn.svg)
         assert "fill: #ffffff" not in drawn.svg
         assert "metadata" not in drawn.svg
         assert "<style" not in drawn.svg
 
 
+def test_no_two_pictures_share_an_identifier(full_content):
+    found = [
+        one.get("id")
+        for drawn in all_pictures(full_content)
+        for one in ElementTree.fromstring(drawn.svg).iter()
+        if one.get("id")
+    ]
+    assert len(found) == len(set(found))
+    assert len(all_pictures(full_content)) == 12
+
+
 def test_a_picture_stays_small_however_many_slices_there_are(not_pushed):
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 2, 50_000)
     probability = generator.uniform(size=50_000)
-    names = np.array([f"{number}" for number in range(50_000)], object)
-    many = dataclasses.replace(
-        not_pushed.predictions,
-        id=names,
-        patient_id=names,
-        label=labels.astype(np.int8),
-        probability=probability,
-        decision=(probability > 0.5).astype(np.int8),
+    many = Answers(
+        labels, probability, (probability > 0.5).astype(int), np.arange(50_000) // 2, 0.5
     )
-    for drawn in draw_pictures(dataclasses.replace(not_pushed, predictions=many)):
+    for drawn in all_pictures(dataclasses.replace(not_pushed, answers=many)):
         assert len(drawn.svg) < 60_000
 
 
 def test_the_order_in_which_predictions_were_written_does_not_matter(not_pushed):
-    rows = [SlicePrediction(name, "p", 1, 0.5, 1, 0.5) for name in "abc"]
-    assert list(in_columns(rows[::-1]).id) == list(in_columns(rows).id) == ["a", "b", "c"]
+    generator = np.random.default_rng(3)
+    rows = [
+        SlicePrediction(f"s{n}", f"p{n % 7}", n % 2, float(one), int(one > 0.5), 0.5)
+        for n, one in enumerate(generator.uniform(size=50))
+    ]
+    first = collect(rows)
+    second = collect([rows[n] for n in generator.permutation(50)])
+    for field in dataclasses.fields(Answers):
+        np.testing.assert_array_equal(getattr(first, field.name), getattr(second, field.name))
+    assert first.patients == 7
+
+
+def test_answers_of_two_operating_points_are_refused():
+    rows = [SlicePrediction("a", "p", 1, 0.5, 1, point) for point in (0.4, 0.5)]
+    with pytest.raises(ValueError, match="one operating point, not 2"):
+        collect(rows)

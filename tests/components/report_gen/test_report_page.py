@@ -1,13 +1,17 @@
 import dataclasses
-import html
+import itertools
 import re
 from html.parser import HTMLParser
 
 import pytest
+from markupsafe import escape
 
 from components.report_gen.figures import draw_pictures
 from components.report_gen.render import render_page, render_report
+from components.report_gen.slice_pictures import SlicePictures
+from components.report_gen.step_times import StepTime
 from components.serving_validator.outcome import ServingOutcome
+from components.slice_evaluator.figures import FIGURES
 from components.slice_evaluator.gate import BoundResult, LeakAlarm
 
 VOID = {"meta", "br", "link", "img"}
@@ -19,11 +23,16 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.text, self.fetched, self.ids, self.open, self.tags = "", [], [], [], set()
+        self.headings, self.images = [], []
         self.feed(text)
         assert not self.open
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
+        if tag in ("h1", "h2", "h3", "h4"):
+            self.headings.append(int(tag[1]))
+        if tag == "img":
+            self.images.append(dict(attrs))
         if tag not in VOID:
             self.open.append(tag)
         for name, value in attrs:
@@ -100,7 +109,7 @@ def test_a_model_that_failed_gate_and_trial_is_announced_with_both(not_pushed):
 
 def test_the_trial_in_a_server_is_shown_with_its_figures_and_only_where_there_was_one(pushed):
     text = read_page(pushed).text
-    trial = text[text.index("Trial in a server") : text.index("Intended use")]
+    trial = text[text.index("Trial in a server") : text.index("The worst mistakes")]
     for shown in ("asked about16", "probabilities1.2e-07", "median41 ms", "as it was evaluated"):
         assert shown in trial
     without = read_page(dataclasses.replace(pushed, serving=None))
@@ -117,13 +126,197 @@ def test_the_page_shows_the_figures_the_data_and_the_facts_of_training(not_pushe
     assert "not a screening test, and not the sole way" in text
 
 
-def test_every_picture_has_a_title_and_says_in_words_what_it_shows(not_pushed):
-    page = render_page(not_pushed)
-    pictures = draw_pictures(not_pushed)
-    assert len(pictures) == 6
+def test_every_picture_has_a_title_and_says_in_words_what_it_shows(full_content):
+    page = render_page(full_content)
+    pictures = [one for part in draw_pictures(full_content).values() for one in part]
+    assert len(pictures) == 12
     for picture in pictures:
         assert f"<figcaption>{picture.title}</figcaption>" in page
-        assert f'<svg role="img" aria-label="{html.escape(picture.alt)}"' in page
+        assert f'<svg role="img" aria-label="{escape(picture.alt)}"' in page
+
+
+def test_the_parts_of_the_page_come_in_their_order(full_content):
+    page = read_page(full_content)
+    order = [
+        *("warnings", "figures", "gate", "comparison", "data", "curves", "decisions"),
+        *("calibration", "groups", "prevalence", "training", "serving", "probes", "slices"),
+        *("lineage", "steps", "model-card", "configuration"),
+    ]
+    assert [one for one in page.ids if one in order] == order
+    assert {one[1:] for one in page.fetched if one.startswith("#")} >= set(order[1:])
+
+
+def test_headings_leave_out_no_level(full_content):
+    headings = read_page(full_content).headings
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(headings))
+
+
+def test_every_figure_is_there_with_its_interval_for_slices_and_patients(not_pushed):
+    text = read_page(not_pushed).text
+    overall = not_pushed.facts.evaluation.overall
+    for unit in (overall.slices, overall.patients):
+        for name in FIGURES:
+            found = unit.figures[name]
+            assert f"{found.value:.3f} {found.lower:.3f} to {found.upper:.3f}" in text, name
+
+
+def test_the_comparison_has_patients_first_and_both_tests(full_content, compared):
+    text = read_page(full_content).text
+    part = text[text.index("Against the last blessed") : text.index("Slices by split and class")]
+    assert part.index("Patients") < part.index("Slices")
+    for paired in (compared.patients, compared.slices):
+        assert f"{paired.auc.difference:+.3f}".replace("-", "−") in part
+        assert f"{paired.delong.lower:.3f}".replace("-", "−") in part
+        assert f"right about {paired.mcnemar.only_candidate_right} " in part
+
+
+def test_without_an_earlier_model_there_is_nothing_to_compare_with(not_pushed):
+    text = read_page(not_pushed).text
+    assert "There was no earlier blessed model to compare with." in text
+    assert "DeLong" not in text[: text.index("Model card The same")]
+
+
+def test_small_groups_are_marked_and_unknown_ones_named(not_pushed):
+    text = read_page(not_pushed).text
+    part = text[text.index("Groups of fewer") : text.index("Predictive values where")]
+    women = not_pushed.facts.evaluation.groups["sex"]["F"]
+    assert f"F {women.patients.count} {women.slices.count} " in part
+    assert part.count("small") == 2  # the explanation, and the men
+    assert "M small" in part
+    assert "Unknown of every slice: source." in part
+
+
+def test_without_groups_there_is_no_part_of_them(not_pushed, changed):
+    page = read_page(changed(not_pushed, groups={}))
+    assert "groups" not in page.ids
+    assert "#groups" not in page.fetched
+
+
+def test_the_probes_are_there_with_interval_sentence_and_mark(full_content):
+    text = read_page(full_content).text
+    part = text[text.index("Shortcut probes ✗") : text.index("The worst mistakes")]
+    assert "A shortcut was found" in part
+    assert "Unaltered slices 0.861 0.790 to 0.920 As they are." in part
+    assert "Only the border left ✗ suspicious 0.770 0.680 to 0.850 Marks." in part
+    assert "in 3 no lung was found" in part
+
+
+def test_without_probes_there_is_no_part_of_them(not_pushed):
+    page = read_page(not_pushed)
+    assert "probes" not in page.ids
+    assert "#probes" not in page.fetched
+
+
+def test_slices_are_shown_with_what_the_model_said_of_them(full_content):
+    page = read_page(full_content)
+    chosen = list(full_content.chosen)
+    assert len(page.images) == len(chosen)
+    for one, image in zip(chosen, page.images, strict=True):
+        label, decision = (("negative", "positive")[value] for value in (one.label, one.decision))
+        assert image["alt"] == (
+            f"Slice {one.id}: {label}, called {decision} at a probability of "
+            f"{one.probability:.3f}, with the evidence for COVID-19 marked."
+        )
+        assert f"{label}, called {decision} at {one.probability:.3f}" in page.text
+
+
+def test_slices_that_cannot_be_drawn_are_named_and_it_is_said_why(full_content, changed):
+    content = changed(full_content, pictures=SlicePictures({}, ["The model <cannot> explain."]))
+    page = read_page(content)
+    assert not page.images
+    assert "The model <cannot> explain." in page.text
+    assert all(one.id in page.text for one in content.chosen)
+
+
+def test_a_report_without_slices_has_no_picture_of_a_patient(not_pushed):
+    page = read_page(not_pushed)
+    assert not page.images
+    assert "The report was not given the slices" in page.text
+    assert "it shows slices of patients" not in page.text
+
+
+def test_steps_have_their_seconds_and_those_from_the_cache_are_marked(full_content):
+    text = read_page(full_content).text
+    assert "CTExampleGen12.2 from the cache" in text or "CTExampleGen 12.2 from the cache" in text
+    assert re.search("Trainer ?61.0 made anew", text)
+    assert re.search("all ?73.2", text)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [(None, "the platform that ran them shows"), ([], "The runner left no times")],
+)
+def test_where_no_times_are_known_the_page_says_so(full_content, steps, said):
+    assert said in read_page(dataclasses.replace(full_content, steps=steps)).text
+
+
+def test_step_times_cannot_bring_markup(full_content):
+    steps = [StepTime("<script>", 1.0, cached=False)]
+    page = read_page(dataclasses.replace(full_content, steps=steps))
+    assert "script" not in page.tags
+
+
+def test_what_was_dropped_because_of_a_leak_is_told(not_pushed, changed):
+    outcome = dataclasses.replace(
+        not_pushed.facts.outcome,
+        quarantined={"leaked_patient": 7, "leaked_group": 2},
+        leaks={"test+train": 3},
+        group_leaks={"eval+test": 1},
+        duplicates=5,
+        conflicts=1,
+    )
+    text = read_page(changed(not_pushed, outcome=outcome)).text
+    assert "3 patients in test and training" in text
+    assert "1 group of patients with a picture in common in validation and test" in text
+    assert "9 slices of these were dropped" in text
+    assert "5 groups of near-identical slices under one label, and 1 under two labels" in text
+
+
+def test_leaks_that_were_kept_are_called_so(not_pushed, changed):
+    outcome = dataclasses.replace(not_pushed.facts.outcome, leaks={"test+train": 1})
+    text = read_page(changed(not_pushed, outcome=outcome)).text
+    assert "1 patient in test and training" in text
+    assert "All of them were kept" in text
+
+
+def test_predictive_values_are_there_at_five_prevalences(not_pushed):
+    text = read_page(not_pushed).text
+    part = text[text.index("PPV, patients") : text.index("How the operating point")]
+    assert [one in part for one in ("1 %", "5 %", "10 %", "20 %", "50 %")] == [True] * 5
+
+
+def test_lineage_says_what_the_model_was_made_from(not_pushed):
+    text = read_page(not_pushed).text
+    before = text[: text.index("Package versions")]
+    part = before[before.rindex("Lineage") :]
+    for known in ("0123abcd", "feed", "imagenet"):
+        assert known in part
+
+
+def luminance(colour):
+    """Relative luminance of "#rrggbb" (WCAG 2.1)."""
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [one / 12.92 if one <= 0.03928 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_has_the_contrast_that_wcag_asks_for(not_pushed, dark):
+    style = render_page(not_pushed).partition("<style>")[2].partition("</style>")[0]
+    blocks = re.findall(r":root \{(.*?)\}", style, flags=re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", blocks[1 if dark else 0]))
+    for text in ("text", "muted", "good", "bad", "warn"):
+        assert contrast(colours[text], colours["page"]) >= 4.5, text
+    for tone in ("good", "bad", "warn"):
+        assert contrast(colours[tone], colours[f"{tone}-soft"]) >= 4.5, tone
+        assert contrast(colours["text"], colours[f"{tone}-soft"]) >= 4.5, tone
 
 
 def test_leaks_are_warned_of_before_the_figures_and_none_are_invented(not_pushed, changed):
@@ -139,32 +332,32 @@ def test_what_training_cautions_of_stands_there_too(not_pushed, changed):
     assert text.index("The AUC is chance.") < text.index("Figures on the test split")
 
 
-def test_the_page_fetches_nothing_and_runs_nothing(pushed):
-    page = read_page(pushed)
-    assert page.fetched
-    assert all(link.startswith("#") for link in page.fetched)
+def test_the_page_fetches_nothing_and_runs_nothing(full_content):
+    page = read_page(full_content)
+    assert any(link.startswith("data:image/jpeg;base64,") for link in page.fetched)
+    assert all(link.startswith(("#", "data:")) for link in page.fetched)
     assert "script" not in page.tags
-    source = render_page(pushed)
+    source = render_page(full_content)
     assert "@import" not in source
     assert not re.search(r"url\((?!#)", source)
 
 
-def test_every_link_within_the_page_has_one_target(not_pushed):
-    page = read_page(not_pushed)
+def test_every_link_within_the_page_has_one_target(full_content):
+    page = read_page(full_content)
     assert len(page.ids) == len(set(page.ids))
-    assert {link[1:] for link in page.fetched} <= set(page.ids)
+    assert {link[1:] for link in page.fetched if link.startswith("#")} <= set(page.ids)
 
 
 @pytest.mark.parametrize("nasty", ["<script>alert(1)</script>", "a\"b' & <c>"])
-def test_whatever_stands_in_names_is_shown_as_text(not_pushed, nasty, changed):
-    predictions = dataclasses.replace(not_pushed.predictions)
-    predictions.id[:] = nasty
+def test_whatever_stands_in_names_is_shown_as_text(not_pushed, nasty, changed, with_predictions):
+    rows = [dataclasses.replace(one, id=nasty) for one in not_pushed.chosen]
+    whole = not_pushed.facts.evaluation.overall
     content = changed(
-        not_pushed,
+        with_predictions(not_pushed, rows),
         name=nasty,
         destination=nasty,
         leaks=[nasty],
-        predictions=predictions,
+        groups={"source": {nasty: whole}},
         quarantined=[dataclasses.replace(not_pushed.quarantined[0], path=nasty, detail=nasty)],
         config={nasty: {nasty: nasty}},
     )

@@ -6,14 +6,13 @@ from components.shortcut_probes.altered_slices import (
     border,
     border_only,
     lungs_blanked,
-    stored_slice_of,
     with_pixels,
 )
+from components.shortcut_probes.asking import altered_versions
 from components.shortcut_probes.lung_mask import lung_mask
 from components.shortcut_probes.outcome import BORDER_ONLY, LUNGS_BLANKED, PLAIN
-from components.shortcut_probes.probes import altered_versions
 from transform import ct_example
-from transform.ct_example import SliceFacts, StoredSlice, make_example
+from transform.ct_example import SliceFacts, StoredSlice, make_example, stored_slice_of
 from transform.phantom import draw_patient, render_slice
 
 # Air in the lung, but not fat (-100 HU).

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from components.shortcut_probes.lung_mask import convex_hull, lung_mask
+from components.shortcut_probes.lung_mask import convex_hull, distance_within, lung_mask
 from transform.phantom import draw_patient, render_slice
 
 AIR_HU, TISSUE_HU = -1000.0, 40.0
@@ -136,3 +136,12 @@ def test_the_convex_hull_of_a_line_or_of_nothing_is_itself():
     assert (convex_hull(mask) == mask).all()
     diagonal = np.eye(10, dtype=bool)
     assert (convex_hull(diagonal) == diagonal).all()
+
+
+@pytest.mark.parametrize("radius", [0.5, 1.0, 3.072, 10.24])
+@pytest.mark.parametrize("shape", [(1, 1), (4, 60), (60, 4), (64, 50)])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 1.0])
+def test_what_is_near_a_mask_is_what_its_distances_say(shape, share, radius):
+    mask = np.random.default_rng(2).random(shape) < share
+    away = scipy.ndimage.distance_transform_edt(~mask) if mask.any() else np.full(shape, np.inf)
+    assert (distance_within(mask, radius) == (away <= radius)).all()
