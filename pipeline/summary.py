@@ -63,7 +63,8 @@ class Summary:
         positive predictive value of a model that calls nothing positive. Those of patients begin
         with `patient_`; the ends of 95 % intervals end with `_lower` and `_upper`.
       bounds: of the gate, each with `metric`, `at_least`, `value` and `passed`; a leak alarm that
-        refuses has `at_most`, and null for `at_least`.
+        refuses and the shortcuts of `gate.shortcuts: refuse` have `at_most`, and null for
+        `at_least`.
       leak_alarm: where the result is too good to be true: `accepted`, `says` (one line) and
         `reasons` to look for; else None.
       refused: why the model may not be served although the gate let it pass, one line.
