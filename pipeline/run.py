@@ -141,6 +141,7 @@ def _conclude(workdir: Workdir, executions: dict[str, int], summary: Summary) ->
     """Fill the summary with what the steps left, and lay the report and quarantine out."""
     from components.run_facts.leaks import remaining_leaks
     from components.serving_validator.outcome import read_outcome
+    from components.shortcut_probes.outcome import read_probes
     from components.slice_evaluator.evaluation import read_evaluation
     from components.slice_evaluator.gate import as_json
     from components.slice_validator.drift import read_drift
@@ -173,6 +174,8 @@ def _conclude(workdir: Workdir, executions: dict[str, int], summary: Summary) ->
     summary.verdict = Verdict.PUSHED if pushed else Verdict.NOT_BLESSED
     summary.model = str(outputs.folder("Trainer", "model") / "Format-Serving")
     summary.cautions = read_record(outputs.folder("Trainer", "model_run")).cautions
+    if (looked := "ShortcutProbes") in executions:
+        summary.shortcuts = read_probes(outputs.folder(looked, "probes")).shortcuts
     summary.started_from = run_outputs.read_start(outputs)
     if pushed:
         summary.model, summary.version = str(pushed.folder), pushed.version

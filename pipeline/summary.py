@@ -73,6 +73,7 @@ class Summary:
       leaks: sentences about leaks that the configuration allowed.
       drift: sentences about numbers of the slices that differ between splits, or from the last
         accepted run, by more than chance explains.
+      shortcuts: sentences about what tells the classes apart beside the lungs.
       cautions: sentences about what the validation split says of the model's reliability.
       started_from: what training began with: weights of the backbone, or with
         `model.weights: last_blessed` the folder of the parent's artifact.
@@ -97,6 +98,7 @@ class Summary:
     counts: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     leaks: list[str] = dataclasses.field(default_factory=list)
     drift: list[str] = dataclasses.field(default_factory=list)
+    shortcuts: list[str] = dataclasses.field(default_factory=list)
     cautions: list[str] = dataclasses.field(default_factory=list)
     started_from: str | None = None
     model: str | None = None

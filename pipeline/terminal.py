@@ -258,6 +258,8 @@ def print_summary(summary: Summary, console: Console) -> None:
         _print_alarm(summary.leak_alarm, console)
     for line in summary.drift:
         console.print(f"Drift: {line}", style="yellow", highlight=False, markup=False)
+    for line in summary.shortcuts:
+        console.print(f"Shortcut: {line}", style="yellow", highlight=False, markup=False)
     for line in summary.cautions:
         console.print(f"Caution: {line}", style="yellow", highlight=False, markup=False)
     lines = {"weights": summary.started_from, "report": summary.report, "log": summary.log}

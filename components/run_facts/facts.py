@@ -98,7 +98,8 @@ class RunFacts:
             else []
         )
         cautions = [f"{one[0].upper()}{one[1:]}." for one in self.training.cautions]
-        return [*self.leaks, *accepted, *cautions]
+        shortcuts = self.probes.shortcuts if self.probes else []
+        return [*self.leaks, *accepted, *shortcuts, *cautions]
 
 
 def _created(artifact: types.Artifact) -> str:

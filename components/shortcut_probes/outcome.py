@@ -88,6 +88,11 @@ class ProbeResults:
         """Whether any probe is."""
         return any(probe.suspicious for probe in self.probes)
 
+    @property
+    def shortcuts(self) -> list[str]:
+        """A sentence for each probe that found one."""
+        return [probe.sentence for probe in self.probes if probe.suspicious]
+
     def probe(self, name: str) -> Probe:
         """The probe of a name.
 

@@ -22,7 +22,10 @@ def test_a_run_ends_with_a_pushed_version_and_a_summary(first_run):
     summary = first_run.summary
     assert summary["verdict"] == "pushed"
     assert (first_run.workdir / "serving/ctnet" / summary["version"] / "saved_model.pb").exists()
-    assert (first_run.workdir / "report/index.html").exists()
+    version = first_run.workdir / "serving/ctnet" / summary["version"]
+    card = (version / "assets.extra/model_card.md").read_text()
+    assert "**Passed the gate.**" in card
+    assert card == (first_run.workdir / "report/model_card.md").read_text()
     assert {bound["metric"] for bound in summary["bounds"]} == {"sensitivity", "specificity"}
     assert len(summary["steps"]) == 12
     assert not any(step["cached"] for step in summary["steps"])
@@ -185,6 +188,8 @@ def test_the_history_has_every_run_and_two_of_them_can_be_compared(first_run, ct
 
 def test_the_report_can_be_rebuilt(first_run, ctnet):
     page = first_run.workdir / "report/index.html"
+    assert "AtomicPusher" in page.read_text()
+    assert "<img" in page.read_text()
     page.unlink()
     done = ctnet("report", first_run.workdir)
     assert done.code == 0, done.err

@@ -112,10 +112,12 @@ def test_a_model_refused_after_the_gate_is_not_refused_without_a_reason(not_bles
 def test_paths_and_leaks_are_printed_as_they_are(not_blessed):
     not_blessed.leaks = ["Slices [of a patient] leak."]
     not_blessed.cautions = ["an AUC [of 0.5]"]
+    not_blessed.shortcuts = ["The border [alone] tells."]
     text = printed(not_blessed)
     assert "/work/[a]/report/index.html" in text
     assert "Leak: Slices [of a patient] leak." in text
     assert "Caution: an AUC [of 0.5]" in text
+    assert "Shortcut: The border [alone] tells." in text
 
 
 def test_a_push_says_how_to_serve_and_ask_the_model():
