@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
-# Another version of these may give other numbers from the same code.
-_PACKAGES = (
+# Another version of these may give other numbers from the same code, whatever the step.
+EVERY_STEP = (
     "tensorflow",
     "tf-keras",
     "tfx",
@@ -55,8 +55,14 @@ def hash_sources(root: Path, places: Iterable[str]) -> str:
 
 
 @functools.cache
-def code_version(*places: str) -> str:
-    """A hash of files and folders of the distribution, such as "trainer" or "setup.py"."""
-    packages = " ".join(f"{name}=={importlib.metadata.version(name)}" for name in _PACKAGES)
+def code_version(*places: str, packages: tuple[str, ...] = ()) -> str:
+    """A hash of files and folders of the distribution, and of the versions of packages.
+
+    Args:
+      *places: such as "trainer" or "setup.py".
+      packages: distributions that count beside `EVERY_STEP`.
+    """
+    names = (*EVERY_STEP, *packages)
+    versions = " ".join(f"{name}=={importlib.metadata.version(name)}" for name in names)
     sources = hash_sources(_ROOT, places)
-    return hashlib.sha256(f"{sources} {packages}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{sources} {versions}".encode()).hexdigest()[:16]

@@ -7,13 +7,16 @@ import math
 from rich.console import Console
 from rich.table import Table
 
+from components.run_facts.numbers import has_spread, p_value
 from components.slice_evaluator.figure_names import PATIENTS, SLICES
 from components.slice_evaluator.figures import SENSITIVITY, SPECIFICITY
 from components.slice_evaluator.paired_comparison import Difference, PairedComparison
 from pipeline.compare import ModelComparison
 from pipeline.compare_choice import ChosenModel
-from pipeline.compare_conclusion import conclude, p_value
-from pipeline.printable import printable
+from pipeline.compare_conclusion import conclude
+from transform.printable import printable
+
+_NO_SPREAD = "no spread"
 
 
 def _number(value: float, sign: str = "") -> str:
@@ -21,7 +24,14 @@ def _number(value: float, sign: str = "") -> str:
 
 
 def _interval(lower: float, upper: float) -> str:
-    return "" if math.isnan(lower) else f"{lower:+.3f} to {upper:+.3f}"
+    if math.isnan(lower):
+        return ""
+    return f"{lower:+.3f} to {upper:+.3f}" if has_spread(lower, upper) else _NO_SPREAD
+
+
+def _lacks_spread(found: PairedComparison) -> bool:
+    figures = found.auc, found.sensitivity, found.specificity, found.delong
+    return any(_interval(one.lower, one.upper) == _NO_SPREAD for one in figures)
 
 
 def _difference(figure: Difference) -> list[str]:
@@ -87,6 +97,8 @@ def print_comparison(comparison: ModelComparison, console: Console) -> None:
     for title, found in units:
         console.print()
         console.print(_table(title, found))
+    if any(_lacks_spread(found) for _, found in units):
+        console.print(f"{_NO_SPREAD}: all resamples gave this value, which is no certainty")
     console.print(
         "Believe p of patients: a patient's slices are alike, so that p of slices is too small.",
         highlight=False,

@@ -37,6 +37,7 @@ from pipeline.code_version import code_version
 from pipeline.config import MinimumConfig, RunConfig
 from pipeline.ingest_settings import key_of
 from pipeline.leaks import describe_leaks
+from pipeline.step_sources import step_version
 from pipeline.workdir import Workdir
 from trainer.weights import LAST_BLESSED, NONE, BackboneWeights
 from transform import ct_example
@@ -48,38 +49,6 @@ TRAINER_ID = "Trainer"
 PARENT_ID = "Parent"
 BASELINE_ID = "Baseline"
 BASELINE_STATISTICS_ID = "BaselineStatistics"
-
-# What the steps are made of besides their own folders: a change there runs them anew.
-_LIMITS = "transform/augmentation_limits.py"
-_READING = (
-    _LIMITS,
-    "transform/reading",
-    "transform/ct_example.py",
-    "transform/pixel_limit.py",
-    "transform/png16.py",
-    "transform/slice_statistics.py",
-)
-_GRAPH = (
-    "transform/preprocessing.py",
-    "transform/hounsfield.py",
-    "transform/pixel_limit.py",
-    "transform/ct_example.py",
-)
-_EXPORT = (*_GRAPH, "transform/picture_graph.py", "transform/prediction.py")
-_RECORD = (
-    "transform/training_record.py",
-    "transform/package_versions.py",
-    "transform/whole_file.py",
-)
-
-# What every reader of the facts of a run reads.
-_FACTS = (
-    "components/run_facts",
-    "components/slice_evaluator",
-    "components/shortcut_probes/outcome.py",
-    "components/ct_example_gen",
-    *_RECORD,
-)
 
 _MODEL_FIELDS = ("backbone", "head", "dropout", "batch_norm", "batch_norm_momentum")
 _TRAINER_FIELDS = (
@@ -135,7 +104,7 @@ def _minimum(minimum: MinimumConfig) -> Minimum:
 
 def _transform_config(config: RunConfig) -> dict[str, Any]:
     """What preprocessing_fn is given; the code version is there for the cache."""
-    return {**config.transform.model_dump(), "code_version": code_version(*_GRAPH)}
+    return {**config.transform.model_dump(), "code_version": step_version("Transform")}
 
 
 def run_fn_config(config: RunConfig, weights: BackboneWeights) -> dict[str, Any]:
@@ -170,9 +139,7 @@ def _trainer_config(config: RunConfig, places: Places, weights: BackboneWeights)
         "weights_fingerprint": weights.fingerprint,
         # TFX gives a training that begins anew other folders than the one that was killed.
         "checkpoints": f"{places.root}/{TRAINER_ID}/.checkpoints",
-        "code_version": code_version(
-            *("trainer", "components/traceable_trainer", _LIMITS), *_RECORD, *_EXPORT
-        ),
+        "code_version": step_version("Trainer"),
         "data_fingerprint": places.fingerprint,
     }
 
@@ -254,7 +221,7 @@ def build_components(
     example_gen = CTExampleGen(
         data=places.data,
         input_fingerprint=places.fingerprint + places.key_fingerprint,
-        code_version=code_version("components/ct_example_gen", *_READING),
+        code_version=step_version("CTExampleGen"),
         settings=places.ingest,
         findings_copy=places.findings_copy,
     )
@@ -270,7 +237,7 @@ def build_components(
         statistics=statistics_gen.outputs["statistics"],
         schema=schema,
         baseline_statistics=baseline_statistics.outputs[statistics_strategy.STATISTICS],
-        code_version=code_version("components/slice_validator"),
+        code_version=step_version("SliceValidator"),
     )
     transform = tfx.components.Transform(
         examples=examples,
@@ -306,13 +273,7 @@ def build_components(
             examples=examples,
             model=model,
             slices=config.probes.slices,
-            code_version=code_version(
-                "components/shortcut_probes",
-                "components/slice_evaluator",
-                *_RECORD,
-                *_READING,
-                *_EXPORT,
-            ),
+            code_version=step_version("ShortcutProbes"),
         )
         probes.append(shortcut_probes)
     history = _models_and_blessings()
@@ -331,12 +292,7 @@ def build_components(
         resamples=config.evaluate.resamples,
         seed=config.seed,
         batch_size=config.evaluate.batch_size,
-        code_version=code_version(
-            "components/slice_evaluator",
-            "components/shortcut_probes/outcome.py",
-            "transform/whole_file.py",
-            *_EXPORT,
-        ),
+        code_version=step_version("SliceEvaluator"),
     )
     of_run = {
         "quarantine": example_gen.outputs["quarantine"],
@@ -354,9 +310,7 @@ def build_components(
     model_card_gen = ModelCardGen(
         **of_run,
         statistics=statistics_gen.outputs["statistics"],
-        code_version=code_version(
-            "components/model_card_gen", "components/traceable_trainer/origin.py", *_FACTS
-        ),
+        code_version=step_version("ModelCardGen"),
     )
     serving_validator = ServingValidator(
         model=model,
@@ -364,13 +318,7 @@ def build_components(
         evaluation=evaluator.outputs["evaluation"],
         max_latency_ms=config.serving.max_latency_ms,
         window=config.hounsfield.window,
-        code_version=code_version(
-            "serving",
-            "components/serving_validator",
-            "components/slice_evaluator/predictions.py",
-            *_READING,
-            *_EXPORT,
-        ),
+        code_version=step_version("ServingValidator"),
     )
     pusher = AtomicPusher(
         model=model,
@@ -380,6 +328,7 @@ def build_components(
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(base_directory=places.serving)
         ),
+        code_version=step_version("AtomicPusher"),
     )
     report_gen = ReportGen(
         **of_run,
@@ -389,14 +338,7 @@ def build_components(
         pushed_model=pusher.outputs["pushed_model"],
         # On a cluster the platform shows how long steps take.
         step_times=f"{places.root}/{STEP_TIMES}" if local else None,
-        code_version=code_version(
-            "components/report_gen",
-            "components/model_card_gen",
-            "components/serving_validator/outcome.py",
-            "serving/overlay.py",
-            *_FACTS,
-            *_EXPORT,
-        ),
+        code_version=step_version("ReportGen"),
     )
     return [
         example_gen,

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ml_metadata.proto.metadata_store_pb2 import Artifact
-
 from components.slice_evaluator.evaluation import Evaluation, read_evaluation
 from components.slice_evaluator.figure_names import (
     EXAMPLE_COUNT,
@@ -26,6 +24,15 @@ from components.slice_evaluator.figure_names import (
 )
 from components.slice_evaluator.figures import AUC, SENSITIVITY, SPECIFICITY
 from components.slice_evaluator.gate import as_json
+from pipeline.history_index import (
+    EVALUATE,
+    folder_of,
+    number_of,
+    output_folder,
+    text_of,
+    version_of,
+    versions_of,
+)
 from pipeline.history_store import RunRecord, State, read_runs
 from pipeline.history_versions import VersionsThere
 from pipeline.workdir import Workdir
@@ -34,8 +41,7 @@ from transform.errors import ConfigError
 FIGURES = (SENSITIVITY, SPECIFICITY, AUC)
 """The figures that a history has of every run."""
 
-_INGEST, _TRAIN, _EVALUATE = "CTExampleGen", "Trainer", "SliceEvaluator"
-_TRY, _PUSH, _LAST = "ServingValidator", "AtomicPusher", "ReportGen"
+_INGEST, _TRAIN, _TRY, _LAST = "CTExampleGen", "Trainer", "ServingValidator", "ReportGen"
 _FINGERPRINT_DIGITS = 64
 
 
@@ -176,13 +182,6 @@ def read_history(folder: Path) -> History:
     return History(folder, runs, there.newest)
 
 
-def folder_of(artifact: Artifact, workdir: Workdir) -> Path:
-    """Where an artifact is, also after its run's folder was moved or copied."""
-    recorded = Path(artifact.uri)
-    inside = workdir.artifacts.joinpath(*recorded.parts[-3:])
-    return inside if inside.exists() else recorded
-
-
 def _is_at_work(workdir: Workdir) -> bool:
     """Whether a run holds the folder now (see `workdir.alone_in`)."""
     try:
@@ -242,14 +241,6 @@ class _PastRunReader:
         self._trained = trained
         self._there = there
 
-    def _output(self, step: str, key: str) -> Artifact | None:
-        found = self._record.steps.get(step)
-        return found.outputs.get(key) if found is not None else None
-
-    def _output_folder(self, step: str, key: str) -> Path | None:
-        artifact = self._output(step, key)
-        return None if artifact is None else folder_of(artifact, self._workdir)
-
     def _input_model(self, step: str, key: str) -> ModelOfRun | None:
         found = self._record.steps.get(step)
         artifact = found.inputs.get(key) if found is not None else None
@@ -269,13 +260,13 @@ class _PastRunReader:
         step = self._stopped_at()
         verdict = self._verdict(step, at_work=at_work)
         over = verdict not in (Verdict.KILLED, Verdict.RUNNING)
-        evaluation = self._output_folder(_EVALUATE, "evaluation")
+        evaluation = output_folder(record, EVALUATE, "evaluation", self._workdir)
         judged = self._judged(evaluation)
-        model = self._output(_TRAIN, "model")
-        model_folder = self._output_folder(_TRAIN, "model")
+        model = record.output(_TRAIN, "model")
+        model_folder = output_folder(record, _TRAIN, "model", self._workdir)
         parent = self._input_model(_TRAIN, "base_model")
-        version = self._version()
-        versions = self._versions()
+        version = version_of(record)
+        versions = versions_of(record, self._workdir, self._there)
         gone = {
             "evaluation": evaluation is not None and not evaluation.exists(),
             "model": model_folder is not None and not model_folder.exists(),
@@ -300,9 +291,9 @@ class _PastRunReader:
             versions=versions,
             served=self._there.newest in versions,
             # `traceable_trainer.origin`, whose import would load TensorFlow, writes the property.
-            started_from=_text_of(model, "weights"),
+            started_from=text_of(model, "weights"),
             parent=parent,
-            compared_with=self._input_model(_EVALUATE, "baseline_model"),
+            compared_with=self._input_model(EVALUATE, "baseline_model"),
             gone=[name for name, is_gone in gone.items() if is_gone],
         )
 
@@ -324,9 +315,9 @@ class _PastRunReader:
             return Verdict.FAILED
         if step is not None or not self._record.steps:
             return Verdict.RUNNING if at_work else Verdict.KILLED
-        if self._version() is not None:
+        if version_of(self._record) is not None:
             return Verdict.PUSHED
-        blessed = _number_of(self._output(_EVALUATE, "blessing"), "blessed") == 1
+        blessed = number_of(self._record.output(EVALUATE, "blessing"), "blessed") == 1
         return Verdict.REFUSED_BY_SERVER if blessed else Verdict.NOT_BLESSED
 
     def _cached(self) -> bool:
@@ -340,7 +331,7 @@ class _PastRunReader:
         path = ingest.parameters.get("data")
         # The rest is of the key of the patient ids.
         fingerprint = ingest.parameters.get("input_fingerprint", "")[:_FINGERPRINT_DIGITS]
-        span = _number_of(ingest.outputs.get("examples"), "span")
+        span = number_of(ingest.outputs.get("examples"), "span")
         choice = None
         of_spans = span is not None or (path is not None and Path(path).is_dir())
         if of_spans:
@@ -353,13 +344,13 @@ class _PastRunReader:
         if evaluation is None:
             return None
         try:
-            return read_evaluation(evaluation)
+            return read_evaluation(evaluation, groups=False)
         except (ConfigError, OSError):
             return None
 
     def _refused(self) -> str | None:
-        folder = self._output_folder(_TRY, "blessing")
-        if folder is None or _number_of(self._output(_TRY, "blessing"), "blessed") == 1:
+        folder = output_folder(self._record, _TRY, "blessing", self._workdir)
+        if folder is None or number_of(self._record.output(_TRY, "blessing"), "blessed") == 1:
             return None
         # Only where there is something to read, because it loads TensorFlow.
         from components.serving_validator.outcome import read_outcome
@@ -368,28 +359,6 @@ class _PastRunReader:
             return read_outcome(folder).reason
         except (OSError, ValueError, TypeError):
             return None
-
-    def _version(self) -> str | None:
-        pushed = self._output(_PUSH, "pushed_model")
-        return _text_of(pushed, "pushed_version") if _number_of(pushed, "pushed") == 1 else None
-
-    def _versions(self) -> list[str]:
-        version, archive = self._version(), self._output_folder(_PUSH, "pushed_model")
-        if version is None or archive is None:
-            return []
-        return self._there.that_hold(archive, version)
-
-
-def _number_of(artifact: Artifact | None, name: str) -> int | None:
-    if artifact is None or name not in artifact.custom_properties:
-        return None
-    return int(artifact.custom_properties[name].int_value)
-
-
-def _text_of(artifact: Artifact | None, name: str) -> str | None:
-    if artifact is None or name not in artifact.custom_properties:
-        return None
-    return artifact.custom_properties[name].string_value or None
 
 
 def _failed_bounds(evaluation: Evaluation) -> list[dict[str, Any]]:

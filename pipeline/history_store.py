@@ -68,6 +68,11 @@ class RunRecord:
     began: int
     steps: Mapping[str, StepRecord]
 
+    def output(self, step: str, key: str) -> metadata_store_pb2.Artifact | None:
+        """What a step put out; None where it did not come to its end, or was not reached."""
+        found = self.steps.get(step)
+        return None if found is None else found.outputs.get(key)
+
 
 def read_runs(folder: Path) -> list[RunRecord]:
     """The runs of a folder, oldest first.

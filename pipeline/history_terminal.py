@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from components.run_facts.numbers import has_spread
 from components.slice_evaluator.figure_names import (
     EXAMPLE_COUNT,
     LOWER,
@@ -20,12 +21,12 @@ from components.slice_evaluator.figure_names import (
     name_of,
 )
 from pipeline.history import FIGURES, DataRead, History, ModelOfRun, PastRun, Verdict
-from pipeline.printable import printable
+from pipeline.history_index import short_ids
 from pipeline.workdir import Workdir
+from transform.printable import printable
 
-# A run's id down to the second.
-_SHORTEST = len("2025-06-14T08:31:07")
 _FINGERPRINT_DIGITS = 8
+_NO_SPREAD = "no spread"
 _NAMED_BOUNDS = 2
 # Characters between columns, and those that a wrapped column has at least.
 _GAP, _WRAPPED = 2, 24
@@ -47,23 +48,6 @@ class _Column:
     cell: Callable[[tuple[PastRun, str]], str]
     worth: int
     wraps: bool = False
-
-
-def short_ids(runs: list[str]) -> dict[str, str]:
-    """Beginnings of the runs' ids that tell them apart."""
-    short = {}
-    for run in runs:
-        others = [one for one in runs if one != run]
-        length = next(
-            (
-                length
-                for length in range(_SHORTEST, len(run))
-                if not any(one.startswith(run[:length]) for one in others)
-            ),
-            len(run),
-        )
-        short[run] = run[:length]
-    return short
 
 
 def _data(data: DataRead) -> str:
@@ -110,10 +94,11 @@ def _number(value: float | None) -> str:
 def _figure(metrics: Mapping[str, float | None], name: str) -> str:
     if name not in metrics:
         return ""
-    ends = [metrics.get(f"{name}{end}") for end in (LOWER, UPPER)]
-    if None in ends:
+    lower, upper = (metrics.get(f"{name}{end}") for end in (LOWER, UPPER))
+    if lower is None or upper is None:
         return _number(metrics[name])
-    return f"{_number(metrics[name])} ({'-'.join(map(_number, ends))})"
+    ends = f"{_number(lower)}-{_number(upper)}" if has_spread(lower, upper) else _NO_SPREAD
+    return f"{_number(metrics[name])} ({ends})"
 
 
 def _what_of(run: PastRun, unit: str) -> str:
@@ -187,6 +172,15 @@ def _table_of_figures(history: History, console: Console) -> Table | None:
     return _fitting("Test split (95 % intervals)", columns, rows, console)
 
 
+def _lacks_spread(history: History) -> bool:
+    return any(
+        _figure(run.metrics, name_of(name, unit)).endswith(f"({_NO_SPREAD})")
+        for run in history.runs
+        for unit in _COUNTS
+        for name in FIGURES
+    )
+
+
 def _served(history: History) -> str:
     if history.serving is None:
         return f"Served now: nothing; {Workdir(history.workdir).serving} has no version."
@@ -202,6 +196,8 @@ def print_history(history: History, console: Console) -> None:
     if figures is not None:
         console.print()
         console.print(figures)
+    if figures is not None and _lacks_spread(history):
+        console.print(f"{_NO_SPREAD}: all resamples gave this value, which is no certainty")
     refused = [run for run in history.runs if run.refused]
     if refused:
         console.print()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import time
@@ -110,6 +111,8 @@ def run_pipeline(pipeline: tfx_pipeline.Pipeline, listener: Listener) -> dict[st
                 cached = _was_cached(handle.store, info.execution_id)
         if step in shown:
             times.append(StepTime(step, time.monotonic() - began, cached))
-            step_times.write_step_times(times_folder, run_id, times)
+            # The report can do without times; a run that has trained must not end for them.
+            with contextlib.suppress(OSError):
+                step_times.write_step_times(times_folder, run_id, times)
             listener.ended(times[-1])
     return executions

@@ -59,10 +59,13 @@ class PushedVersion:
     Attributes:
       folder: the version's.
       version: its number.
+      again: whether that is not the number that it was pushed under first, which is the one that
+        the run's artifacts and the report among them know.
     """
 
     folder: Path
     version: str
+    again: bool
 
 
 def read_start(outputs: StepOutputs) -> str:
@@ -100,4 +103,5 @@ def find_pushed(outputs: StepOutputs, workdir: Workdir) -> PushedVersion | None:
     if properties["pushed"].int_value != 1:
         return None
     version = publish_unless_newest(artifact.uri, str(workdir.serving))
-    return PushedVersion(workdir.serving / version, version)
+    first = properties["pushed_version"].string_value
+    return PushedVersion(workdir.serving / version, version, again=version != first)

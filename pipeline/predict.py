@@ -20,7 +20,6 @@ from pipeline.prediction_output import (
     patient_writer,
     slice_writer,
 )
-from pipeline.printable import printable
 from pipeline.results_file import Results, results_file
 from serving.client import Client
 from serving.client_tls import Tls
@@ -29,6 +28,7 @@ from serving.patient import Patient
 from serving.patient_result import PatientMeans, PatientResult
 from serving.slice_result import ExplainedSlice, SliceResult
 from transform.errors import ConfigError
+from transform.printable import printable
 from transform.reading import SlicePick
 
 

@@ -12,7 +12,7 @@ from typing import Protocol, TextIO
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.printable import printable
+from transform.printable import printable
 
 Record = Mapping[str, str | int | float | None]
 """One result, by the names of its columns."""

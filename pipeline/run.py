@@ -146,6 +146,7 @@ def _conclude(workdir: Workdir, executions: dict[str, int], summary: Summary) ->
     from components.slice_evaluator.gate import as_json
     from components.slice_validator.drift import read_drift
     from pipeline import outputs as run_outputs
+    from pipeline.rebuild_report import rebuild_report
     from transform.training_record import read_record
 
     outputs = run_outputs.StepOutputs(run_outputs.open_store(workdir), executions)
@@ -184,7 +185,11 @@ def _conclude(workdir: Workdir, executions: dict[str, int], summary: Summary) ->
     found = outputs.folder("CTExampleGen", "quarantine")
     for file in (workdir.quarantine, workdir.duplicates, workdir.leaks):
         shutil.copyfile(found / file.name, file)
-    shutil.copytree(outputs.folder("ReportGen", "report"), workdir.report, dirs_exist_ok=True)
+    if pushed and pushed.again:
+        # The report in the cache has the number of the first push.
+        rebuild_report(workdir.root)
+    else:
+        shutil.copytree(outputs.folder("ReportGen", "report"), workdir.report, dirs_exist_ok=True)
     summary.report = str(workdir.report / "index.html")
 
 

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
+from components.run_facts.numbers import has_spread
 from components.slice_evaluator.figure_names import (
     COUNTED,
     LOWER,
@@ -20,7 +21,9 @@ from components.slice_evaluator.figure_names import (
     is_plain,
     name_of,
 )
+from components.slice_evaluator.leak_alarm import ADVICE
 from pipeline.summary import Summary, Verdict
+from transform.printable import printable
 
 if TYPE_CHECKING:
     from trainer.progress import TrainingProgress
@@ -177,12 +180,19 @@ def _shortfall(bound: dict[str, Any]) -> str:
         if _figure(value, digits) != _figure(limit, digits):
             break
     sign = "<" if side == "at least" else ">"
-    return f"{bound['metric']} {_figure(value, digits)} {sign} {_figure(limit, digits)}"
+    # The name of a group is what the manifest says of it.
+    name = printable(bound["metric"])
+    return f"{name} {_figure(value, digits)} {sign} {_figure(limit, digits)}"
 
 
 def _interval(summary: Summary, name: str) -> str:
-    ends = [summary.metrics.get(f"{name}{end}") for end in (LOWER, UPPER)]
-    return "" if None in ends else " to ".join(map(_figure, ends))
+    lower, upper = (summary.metrics.get(f"{name}{end}") for end in (LOWER, UPPER))
+    if lower is None or upper is None:
+        return ""
+    defined = not (math.isnan(lower) or math.isnan(upper))
+    if defined and not has_spread(lower, upper):
+        return "no spread"
+    return f"{_figure(lower)} to {_figure(upper)}"
 
 
 def _metrics_table(summary: Summary) -> Table:
@@ -214,7 +224,7 @@ def _bounds_table(summary: Summary) -> Table:
         side, limit = _limit(bound)
         table.add_row(
             # Groups stand in brackets, which are markup to rich.
-            Text(bound["metric"]),
+            Text(printable(bound["metric"])),
             _figure(bound["value"]),
             *(f"{limit:.3f}" if one == side else "" for one in shown),
             "ok" if bound["passed"] else "FAILED",
@@ -225,8 +235,9 @@ def _bounds_table(summary: Summary) -> Table:
 def _print_alarm(alarm: dict[str, Any], console: Console) -> None:
     accepted = " (accepted)" if alarm["accepted"] else ""
     style = "yellow" if accepted else "bold yellow"
+    advice = "" if accepted else f": {ADVICE}"
     console.print(
-        f"Leak alarm{accepted}: {alarm['says']}", style=style, highlight=False, markup=False
+        f"Leak alarm{accepted}: {alarm['says']}{advice}", style=style, highlight=False, markup=False
     )
     for reason in [] if accepted else alarm["reasons"]:
         console.print(f"  - {reason}", style="yellow", highlight=False, markup=False)
@@ -253,15 +264,17 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print(_bounds_table(summary))
         console.print()
     for leak in summary.leaks:
-        console.print(f"Leak: {leak}", style="bold yellow", highlight=False, markup=False)
+        console.print(
+            f"Leak: {printable(leak)}", style="bold yellow", highlight=False, markup=False
+        )
     if summary.leak_alarm:
         _print_alarm(summary.leak_alarm, console)
     for line in summary.drift:
-        console.print(f"Drift: {line}", style="yellow", highlight=False, markup=False)
+        console.print(f"Drift: {printable(line)}", style="yellow", highlight=False, markup=False)
     for line in summary.shortcuts:
-        console.print(f"Shortcut: {line}", style="yellow", highlight=False, markup=False)
+        console.print(f"Shortcut: {printable(line)}", style="yellow", highlight=False, markup=False)
     for line in summary.cautions:
-        console.print(f"Caution: {line}", style="yellow", highlight=False, markup=False)
+        console.print(f"Caution: {printable(line)}", style="yellow", highlight=False, markup=False)
     lines = {"weights": summary.started_from, "report": summary.report, "log": summary.log}
     if summary.verdict is Verdict.PUSHED:
         console.print(f"Pushed version {summary.version}.", style="bold green", highlight=False)
@@ -274,7 +287,11 @@ def print_summary(summary: Summary, console: Console) -> None:
     elif summary.verdict is Verdict.NOT_BLESSED:
         failed = ", ".join(_shortfall(bound) for bound in summary.bounds if not bound["passed"])
         # Bounds are not all that a model has to pass.
-        failed = failed or summary.refused or "every bound held, but the evaluation refused it"
+        failed = (
+            failed
+            or printable(summary.refused or "")
+            or "every bound held, but the evaluation refused it"
+        )
         console.print(
             f"Not pushed: {failed}. What was served before stays.",
             style="bold red",
@@ -283,4 +300,6 @@ def print_summary(summary: Summary, console: Console) -> None:
         )
     for name, value in lines.items():
         if value:
-            console.print(f"{name:9} {value}", highlight=False, markup=False, soft_wrap=True)
+            console.print(
+                f"{name:9} {printable(value)}", highlight=False, markup=False, soft_wrap=True
+            )

@@ -12,9 +12,13 @@ from components.model_card_gen.artifact import ModelCard
 
 
 class AtomicPusherSpec(standard_component_specs.PusherSpec):
-    """Parameters, inputs and outputs of TFX's Pusher, and one input more."""
+    """Parameters, inputs and outputs of TFX's Pusher, and one parameter and one input more."""
 
-    INPUTS = {  # noqa: RUF012 TFX reads these
+    PARAMETERS = {  # noqa: RUF012 TFX reads these
+        **standard_component_specs.PusherSpec.PARAMETERS,
+        "code_version": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {  # noqa: RUF012
         **standard_component_specs.PusherSpec.INPUTS,
         MODEL_CARD_KEY: component_spec.ChannelParameter(type=ModelCard, optional=True),
     }
@@ -37,6 +41,7 @@ class AtomicPusher(base_component.BaseComponent):
         *,
         model: types.BaseChannel,
         push_destination: pusher_pb2.PushDestination,
+        code_version: str,
         model_blessing: types.BaseChannel | None = None,
         infra_blessing: types.BaseChannel | None = None,
         model_card: types.BaseChannel | None = None,
@@ -46,6 +51,7 @@ class AtomicPusher(base_component.BaseComponent):
         Args:
           model: of the Trainer.
           push_destination: a folder of versions.
+          code_version: changes when the code of the push does, so that the cache misses.
           model_blessing: of SliceEvaluator.
           infra_blessing: of ServingValidator.
           model_card: of ModelCardGen.
@@ -57,6 +63,7 @@ class AtomicPusher(base_component.BaseComponent):
                 infra_blessing=infra_blessing,
                 model_card=model_card,
                 push_destination=push_destination,
+                code_version=code_version,
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             )
         )

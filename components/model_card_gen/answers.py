@@ -162,7 +162,7 @@ def robustness(facts: RunFacts) -> Answer:
 
 def internal_test(facts: RunFacts) -> Answer:
     """Whether it was tested on slices that training did not see."""
-    if facts.leaks:
+    if facts.test_leaks:
         write = "figures of a test split that shares nothing with training (see the warnings)"
         return Answer(Status.PARTLY, sections.PERFORMANCE, write)
     return Answer(Status.ANSWERED, sections.PERFORMANCE)

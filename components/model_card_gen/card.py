@@ -9,7 +9,11 @@ import jinja2
 from components.model_card_gen import markdown, sections
 from components.model_card_gen.architecture import describe_model
 from components.model_card_gen.calibration import describe_calibration, describe_threshold
-from components.model_card_gen.checklist import count_answers, fill_checklists
+from components.model_card_gen.checklist import (
+    count_answers,
+    fill_checklists,
+    tabulate_checklists,
+)
 from components.model_card_gen.checklist_item import ChecklistItem
 from components.model_card_gen.comparison import describe_comparison, tabulate_comparison
 from components.model_card_gen.data import describe_data, tabulate_splits
@@ -118,16 +122,6 @@ def make_model_card(facts: RunFacts) -> ModelCard:
     )
 
 
-def _checklist_tables(items: list[ChecklistItem]) -> dict[str, Table]:
-    """A table of each checklist, by its name."""
-    columns = ("Item", "Asks for", "Answered", "Where", "To add")
-    rows: dict[str, list[tuple[str, ...]]] = {}
-    for item in items:
-        row = (item.number, item.topic, item.status.value, item.where, item.write)
-        rows.setdefault(item.standard, []).append(row)
-    return {standard: Table(columns, of_it) for standard, of_it in rows.items()}
-
-
 def render_model_card(facts: RunFacts) -> str:
     """The model card as Markdown."""
     environment = jinja2.Environment(
@@ -145,6 +139,6 @@ def render_model_card(facts: RunFacts) -> str:
         name=facts.settings.name,
         card=card,
         sections=sections,
-        checklists=_checklist_tables(card.checklist),
+        checklists=tabulate_checklists(card.checklist),
         counts=count_answers(card.checklist),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from components.model_card_gen.table import Table
 from components.run_facts.facts import RunFacts
-from components.run_facts.wording import FIGURE_NAMES, number, with_interval
+from components.run_facts.wording import FIGURE_NAMES, number, p_value, with_interval
 from components.slice_evaluator.figures import AUC, SENSITIVITY, SPECIFICITY
 from components.slice_evaluator.measured import Figure
 from components.slice_evaluator.paired_comparison import Difference, PairedComparison
@@ -47,8 +47,9 @@ def describe_comparison(facts: RunFacts) -> list[str]:
     return [
         "Both models were asked about the same test slices, each at its own threshold. Whether the "
         "earlier one had seen some of them in training, this comparison does not know.",
-        f"Of patients, DeLong's test of the AUCs has p = {number(patients.delong.p_value)}; "
+        f"Of patients, DeLong's test of the AUCs has a p value of "
+        f"{p_value(patients.delong.p_value)}; "
         f"{mcnemar.only_candidate_right:,} are decided rightly by this model alone and "
-        f"{mcnemar.only_baseline_right:,} by the earlier one alone (McNemar's exact test, p = "
-        f"{number(mcnemar.p_value)}).",
+        f"{mcnemar.only_baseline_right:,} by the earlier one alone (McNemar's exact test, p value "
+        f"{p_value(mcnemar.p_value)}).",
     ]

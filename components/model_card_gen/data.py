@@ -84,12 +84,15 @@ def _describe_test(facts: RunFacts) -> str:
         f"The figures are of {count(overall.slices.count, 'slice')} of "
         f"{count(overall.patients.count, 'patient')}"
     )
-    if facts.leaks:
+    if facts.test_leaks:
         return f"{tested}, and too good: see the warnings."
-    return (
-        f"{tested} in the test split, which neither training nor calibration has seen. No patient "
-        "stands in two splits."
+    apart = (
+        "No patient of the test split stands in another one, but training and validation are not "
+        "apart: see the warnings."
+        if facts.leaks
+        else "No patient stands in two splits."
     )
+    return f"{tested} in the test split, which neither training nor calibration has seen. {apart}"
 
 
 def describe_data(facts: RunFacts) -> list[str]:

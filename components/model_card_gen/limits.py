@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from components.model_card_gen.licences import from_publications
-from components.model_card_gen.performance import GROUPING_NAMES, known_groups
+from components.model_card_gen.performance import known_groups
 from components.run_facts.facts import RunFacts
-from components.run_facts.wording import count, listed, number
+from components.run_facts.wording import AGE_BANDS, GROUPING_NAMES, count, listed, number
 from components.slice_evaluator.groups import (
     AGE,
     ASSUMED,
     CALIBRATED,
     FEMALE,
-    FROM_40,
-    FROM_60,
     FROM_80,
     HOUNSFIELD,
     MALE,
@@ -23,7 +21,7 @@ from components.slice_evaluator.groups import (
     UNDER_40,
 )
 
-_EXPECTED = {SEX: (FEMALE, MALE), AGE: (UNDER_40, FROM_40, FROM_60, FROM_80)}
+_EXPECTED = {SEX: (FEMALE, MALE), AGE: AGE_BANDS}
 # What a group's name does not say by itself.
 _NAMES = {FEMALE: "women", MALE: "men", UNDER_40: "younger than 40", FROM_80: "80 or older"}
 
@@ -81,7 +79,8 @@ def describe_limits(facts: RunFacts) -> list[str]:
         *_describe_people(facts),
         "Scanners, protocols, ages and diseases that the data lacks were not tested, and other "
         "pneumonias can look like COVID-19.",
-        "Training and test slices come from one manifest: from elsewhere the figures may be worse.",
+        "Training and test slices were handed over together, in one manifest or several: on slices "
+        "from elsewhere the figures may be worse.",
         "Slices of one patient resemble each other: there is less to learn from the test split "
         "than its number of slices suggests. The intervals, which are over patients, know that.",
         "It answers for any picture, however bad; a slice that cannot be decoded is refused.",

@@ -5,7 +5,10 @@ from __future__ import annotations
 from components.model_card_gen.table import Table
 from components.run_facts.facts import RunFacts
 from components.run_facts.wording import (
+    AGE_BANDS,
+    FEW_PATIENTS_NOTE,
     FIGURE_NAMES,
+    GROUPING_NAMES,
     count,
     limit_of,
     listed,
@@ -25,28 +28,12 @@ from components.slice_evaluator.figures import (
     TN,
     TP,
 )
-from components.slice_evaluator.groups import (
-    AGE,
-    FROM_40,
-    FROM_60,
-    FROM_80,
-    HOUNSFIELD,
-    SEX,
-    SMALL_GROUP,
-    SOURCE,
-    UNDER_40,
-    UNKNOWN,
-)
+from components.slice_evaluator.groups import SMALL_GROUP, UNKNOWN
 from components.slice_evaluator.leak_alarm import MOST_PATIENTS_BY_CHANCE
 from components.slice_evaluator.measured import Part, UnitFigures
 
-GROUPING_NAMES = {SEX: "Sex", AGE: "Age", SOURCE: "Source", HOUNSFIELD: "Hounsfield units"}
-"""Names of groupings for people."""
-
 # The largest ones; the record of the evaluation has all.
 _GROUPS_SHOWN = 8
-
-_BANDS = {band: place for place, band in enumerate((UNDER_40, FROM_40, FROM_60, FROM_80))}
 
 _CONFUSION = {
     TP: "true positive",
@@ -113,7 +100,7 @@ def describe_performance(facts: RunFacts) -> list[str]:
     sentences = [
         "The exported model was asked about every test slice. Intervals are "
         f"{100.0 * evaluation.confidence:.0f} %, from {count(evaluation.resamples, 'resample')} of "
-        "the patients.",
+        f"the patients. {FEW_PATIENTS_NOTE}",
         "A patient's probability is the mean of their slices' and is decided at the slices' "
         "threshold.",
         _describe_confusion("Slices", overall.slices),
@@ -139,10 +126,15 @@ def known_groups(facts: RunFacts, grouping: str) -> dict[str, Part]:
     return {group: part for group, part in parts.items() if group != UNKNOWN}
 
 
+def _place(group: str) -> int:
+    """Of a band of age among the others; what is no band comes after them."""
+    return AGE_BANDS.index(group) if group in AGE_BANDS else len(AGE_BANDS)
+
+
 def _shown_groups(parts: dict[str, Part]) -> dict[str, Part]:
     """The largest groups, the largest first, but for bands of age, the youngest first."""
     largest = sorted(parts, key=lambda group: (-parts[group].patients.count, group))
-    shown = sorted(largest[:_GROUPS_SHOWN], key=lambda group: _BANDS.get(group, len(_BANDS)))
+    shown = sorted(largest[:_GROUPS_SHOWN], key=_place)
     return {group: parts[group] for group in shown}
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 from components.model_card_gen.table import Table
 from components.run_facts.facts import RunFacts
-from components.run_facts.wording import number
+from components.run_facts.wording import with_interval
 from components.shortcut_probes.outcome import PLAIN, Probe
+from components.slice_evaluator.measured import Figure
 
 
 def _auc(probe: Probe) -> str:
     if probe.auc is None:
         return "undefined"
     if probe.low is None or probe.high is None:
-        return f"{number(probe.auc)} (no interval)"
-    return f"{number(probe.auc)} ({number(probe.low)} to {number(probe.high)})"
+        return with_interval(Figure(probe.auc, math.nan, math.nan))
+    return with_interval(Figure(probe.auc, probe.low, probe.high))
 
 
 def _finding(probe: Probe) -> str:

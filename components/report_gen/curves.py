@@ -123,6 +123,28 @@ def draw_roc(facts: RunFacts, answers: Answers) -> Picture:
     return draw(name, title, alt, paint, _SIZE)
 
 
+def _precision_steps(precision: np.ndarray, recall: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Recall and precision of a curve in steps, whose area is the average precision.
+
+    Args:
+      precision: of `precision_recall_curve`, [n].
+      recall: likewise; it falls to 0.
+
+    Returns:
+      Recall and precision of fewer points, each precision holding up to the next recall.
+    """
+    # Between two recalls, average precision takes the precision at the higher one, which is the
+    # first here; the last precision, at a recall of 0, is no call's.
+    widths = -np.diff(recall)
+    (kept,) = thin(np.arange(len(recall)))
+    starts = kept[:-1]
+    together = np.add.reduceat(widths, starts)
+    areas = np.add.reduceat(widths * precision[:-1], starts)
+    # Steps that are left out are levelled with those that stay, which keeps the area.
+    heights = np.divide(areas, together, out=precision[starts], where=together > 0.0)
+    return recall[kept], np.append(heights, heights[-1])
+
+
 def draw_precision_recall(facts: RunFacts, answers: Answers) -> Picture:
     """The precision-recall curves."""
     name, title = "precision-recall", "Precision and recall"
@@ -145,10 +167,10 @@ def draw_precision_recall(facts: RunFacts, answers: Answers) -> Picture:
                 rows.label, rows.probability, drop_intermediate=True
             )
             axes.plot(
-                *thin(recall, precision),
+                *_precision_steps(precision, recall),
                 line,
                 color=colour,
-                drawstyle="steps-pre",
+                drawstyle="steps-post",
                 label=f"{unit}, average {number(found.figures[AVERAGE_PRECISION].value)}",
             )
             sensitivity, _, ppv = operating_point(rows)

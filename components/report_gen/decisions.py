@@ -88,7 +88,7 @@ def draw_histogram(facts: RunFacts, answers: Answers) -> Picture:
         return draw_nothing(name, title, "some probabilities are not finite")
     positive = answers.probability[answers.label == 1]
     negative = answers.probability[answers.label == 0]
-    threshold = facts.training.threshold
+    threshold = facts.evaluation.threshold
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()

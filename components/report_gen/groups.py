@@ -9,24 +9,18 @@ from matplotlib.figure import Figure
 from components.report_gen.interval_plot import ROW_HEIGHT, PlottedRow, Series, paint_rows
 from components.report_gen.picture import BLUE, GREY, VERMILION, Picture, draw
 from components.run_facts.facts import RunFacts
-from components.run_facts.wording import number
+from components.run_facts.wording import AGE_BANDS, GROUPING_NAMES, number
 from components.slice_evaluator.figures import SENSITIVITY, SPECIFICITY
 from components.slice_evaluator.groups import (
-    AGE,
     ASSUMED,
     CALIBRATED,
-    FROM_40,
-    FROM_60,
-    FROM_80,
     HOUNSFIELD,
-    SEX,
     SOURCE,
-    UNDER_40,
     UNKNOWN,
 )
 from components.slice_evaluator.measured import Part
+from transform.printable import printable
 
-_TITLES = {SEX: "Sex", AGE: "Age", SOURCE: "Source", HOUNSFIELD: "Hounsfield units"}
 # Beside a row of the picture there is little room, and of these the name alone is clear.
 _SAY_ENOUGH = (SOURCE, HOUNSFIELD)
 _NAMES = {
@@ -34,7 +28,7 @@ _NAMES = {
     (HOUNSFIELD, ASSUMED): "HU from a window",
 }
 # What is not here goes by its name, before what is unknown.
-_ORDER = {UNDER_40: 0, FROM_40: 1, FROM_60: 2, FROM_80: 3, UNKNOWN: 4}
+_ORDER = {group: place for place, group in enumerate((*AGE_BANDS, UNKNOWN))}
 
 # Of sources there can be thousands; a reader looks at the largest.
 MOST_OF_A_GROUPING = 20
@@ -72,7 +66,7 @@ class Grouping:
 
 
 def _title(grouping: str) -> str:
-    return _TITLES.get(grouping, grouping)
+    return GROUPING_NAMES.get(grouping, grouping)
 
 
 def _tells_apart(parts: dict[str, Part]) -> bool:
@@ -89,7 +83,7 @@ def shown_groupings(facts: RunFacts) -> list[Grouping]:
         largest = sorted(parts, key=lambda one: (-parts[one].patients.count, one))
         kept = set(largest[:MOST_OF_A_GROUPING])
         rows = [
-            GroupRow(_NAMES.get((grouping, name), name), part)
+            GroupRow(_NAMES.get((grouping, name), printable(name)), part)
             for name, part in sorted(parts.items(), key=lambda one: (_ORDER.get(one[0], 0), one[0]))
             if name in kept
         ]

@@ -6,8 +6,10 @@ import dataclasses
 import math
 
 from components.run_facts.facts import RunFacts
+from components.run_facts.numbers import has_spread
 from components.run_facts.wording import (
     FIGURE_NAMES,
+    interval,
     limit_of,
     metric_name,
     number,
@@ -31,26 +33,23 @@ DECIDING = (SENSITIVITY, SPECIFICITY, AUC)
 """What a reader looks at first."""
 
 _SMALLER_IS_BETTER = (BRIER, CALIBRATION_ERROR)
-_LEAST_P = 0.001
 
 
-def interval(found: Figure | Difference, digits: int = 3) -> str:
-    """The ends of an interval, or a few words where there is none."""
-    if math.isnan(found.lower) or math.isnan(found.upper):
-        return "no interval"
-    return f"{number(found.lower, digits)} to {number(found.upper, digits)}"
+def short_interval(lower: float, upper: float) -> str:
+    """The ends of an interval, or words that take no more room than they do."""
+    if math.isnan(lower + upper) or has_spread(lower, upper):
+        return interval(lower, upper)
+    return "no spread"
+
+
+def interval_of(found: Figure | Difference) -> str:
+    """The ends of a figure's interval, or a few words where they say nothing."""
+    return short_interval(found.lower, found.upper)
 
 
 def signed(value: float) -> str:
     """A difference with its sign."""
     return f"+{number(value)}" if value > 0 else number(value)
-
-
-def p_value(value: float) -> str:
-    """A p value as it is usually written."""
-    if math.isnan(value):
-        return "undefined"
-    return f"< {_LEAST_P}" if value < _LEAST_P else f"= {value:.3f}"
 
 
 def _percent(value: float) -> float:

@@ -14,6 +14,8 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from transform.printable import printable
+
 # Blue and vermilion of Okabe and Ito's colour-blind safe palette, and a grey; each lightened or
 # darkened until it keeps a contrast of 3 to 1 and more on white and on near-black.
 BLUE, VERMILION, GREY = "#2e86c9", "#d9601a", "#808080"
@@ -82,7 +84,7 @@ def inline(svg: str, name: str, alt: str) -> Markup:
     # The style would apply to the whole page; the page's own has it.
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    label = f'<svg role="img" aria-label="{escape(alt)}"'
+    label = f'<svg role="img" aria-label="{escape(printable(alt))}"'
     # Matplotlib escapes what is drawn, and the label is escaped above.
     return Markup(svg.replace("<svg", label, 1).strip())
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup
 
 from components.model_card_gen import sections
 from components.model_card_gen.artifact import MODEL_CARD
 from components.model_card_gen.card import ModelCard, make_model_card, render_model_card
-from components.model_card_gen.checklist import count_answers
+from components.model_card_gen.checklist import count_answers, tabulate_checklists
 from components.model_card_gen.table import Table
 from components.report_gen import curves, predictive_values
 from components.report_gen.content import ReportContent
@@ -21,8 +22,8 @@ from components.report_gen.performance import (
     bound_rows,
     comparison_parts,
     figure_rows,
-    interval,
-    p_value,
+    interval_of,
+    short_interval,
     signed,
     tiles,
 )
@@ -31,9 +32,19 @@ from components.report_gen.slice_choice import CLEARED, FALSE_ALARMS, FOUND, KIN
 from components.report_gen.slice_pictures import SlicePicture
 from components.report_gen.verdict import reach_verdict
 from components.run_facts.facts import RunFacts
-from components.run_facts.wording import count, listed, number, settings, split_name
+from components.run_facts.leaks import touch_the_test
+from components.run_facts.wording import (
+    FEW_PATIENTS_NOTE,
+    count,
+    listed,
+    number,
+    p_value,
+    settings,
+    split_name,
+)
 from components.slice_evaluator.groups import SMALL_GROUP
 from components.slice_evaluator.predictions import SlicePrediction
+from transform.printable import printable
 from transform.reading import Reason
 from transform.whole_file import write_whole
 
@@ -173,17 +184,23 @@ def _card_parts(card: ModelCard) -> list[tuple[str, list[str]]]:
 
 
 def _checklists(card: ModelCard) -> list[_Checklist]:
-    lists = []
-    for name, counts in count_answers(card.checklist).items():
-        rows = [
-            (item.number, item.topic, item.status.value, item.where, item.write)
-            for item in card.checklist
-            if item.standard == name
-        ]
-        columns = ("Item", "Asks for", "Answered", "Where", "To add")
-        summary = ", ".join(f"{amount} {status.value}" for status, amount in counts.items())
-        lists.append(_Checklist(name, summary, Table(columns, rows)))
-    return lists
+    counts = count_answers(card.checklist)
+    return [
+        _Checklist(
+            name,
+            ", ".join(f"{amount} {status.value}" for status, amount in counts[name].items()),
+            table,
+        )
+        for name, table in tabulate_checklists(card.checklist).items()
+    ]
+
+
+def _shown(value: object) -> object:
+    """What an expression puts into the page: names that others chose, without control characters.
+
+    What is markup already, as a picture is, stays.
+    """
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def render_page(content: ReportContent) -> str:
@@ -192,19 +209,20 @@ def render_page(content: ReportContent) -> str:
         loader=jinja2.PackageLoader("components.report_gen", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(
         number=number,
-        interval=interval,
+        interval=interval_of,
         signed=signed,
         p_value=p_value,
         listed=listed,
         split_name=split_name,
         splits_named=_splits_named,
     )
-    environment.globals.update(count=count)
+    environment.globals.update(count=count, ends=short_interval)
     facts = content.facts
     card = make_model_card(facts)
     groupings, unknown = shown_groupings(facts), unknown_groupings(facts)
@@ -215,12 +233,14 @@ def render_page(content: ReportContent) -> str:
         outcome=facts.outcome,
         examples=sum(sum(one.values()) for one in facts.outcome.accepted.values()),
         dropped=_dropped(facts),
+        test_leaks=touch_the_test(facts.outcome),
         verdict=reach_verdict(content),
         parts=_parts(content, groups=bool(groupings or unknown)),
         card=card,
         card_parts=_card_parts(card),
         checklists=_checklists(card),
         model_card_file=MODEL_CARD,
+        few_patients_note=FEW_PATIENTS_NOTE,
         tiles=tiles(facts),
         figure_rows=figure_rows(facts),
         bounds=bound_rows(facts),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator
 
@@ -45,7 +44,7 @@ class ChosenSlices:
 
 
 class _Foremost:
-    """The few items that come first in an order, of a stream of any length."""
+    """The few slices that come first in an order, of a stream of any length; one a patient."""
 
     def __init__(self, most: int, rank: Callable[[SlicePrediction], tuple[float, str]]):
         self._most, self._rank = most, rank
@@ -57,7 +56,13 @@ class _Foremost:
             self._held = self.items()
 
     def items(self) -> list[SlicePrediction]:
-        return heapq.nsmallest(self._most, self._held, self._rank)
+        first: dict[str, SlicePrediction] = {}
+        for one in sorted(self._held, key=self._rank):
+            if one.patient_id not in first:
+                first[one.patient_id] = one
+                if len(first) == self._most:
+                    break
+        return list(first.values())
 
 
 def _typical(answers: Answers, label: int) -> float:
@@ -71,7 +76,8 @@ def choose_slices(predictions: Iterable[SlicePrediction], answers: Answers) -> C
     """Choose slices, one pass over the predictions; no more than a few are held.
 
     Mistakes are those whose probability lies farthest on the wrong side. Right calls are those
-    whose probability is nearest to the median of the right calls of their class. The id decides
+    whose probability is nearest to the median of the right calls of their class. Of a patient, no
+    list has more than one slice: four pictures of one scan show one mistake. The id decides
     between equals, so that the order of the predictions does not matter. A slice whose probability
     is no number is not shown.
 

@@ -16,6 +16,8 @@ from pathlib import Path
 FOLDER = ".step_times"
 """Below the root of the artifacts."""
 
+_KEPT = 10
+
 
 @dataclasses.dataclass(frozen=True)
 class StepTime:
@@ -37,7 +39,7 @@ def _file(folder: Path, run_id: str) -> Path:
 
 
 def write_step_times(folder: Path, run_id: str, steps: Sequence[StepTime]) -> None:
-    """Write what is known so far, whole or not at all.
+    """Write what is known so far, whole or not at all, and remove what old runs left.
 
     Args:
       folder: made where it is missing.
@@ -52,6 +54,17 @@ def write_step_times(folder: Path, run_id: str, steps: Sequence[StepTime]) -> No
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     unfinished.write_text(json.dumps([dataclasses.asdict(step) for step in steps]))
     unfinished.replace(file)
+    _remove_old(folder, file)
+
+
+def _remove_old(folder: Path, newest: Path) -> None:
+    """Keep the files of a few runs: a report is rebuilt of the latest ones only."""
+    others = [one for one in folder.glob("*.json") if one != newest]
+    # Ids of runs begin with the time.
+    others.sort(key=lambda one: one.name, reverse=True)
+    left_over = [one for one in folder.glob(".*.json.*") if one.is_file()]
+    for old in [*others[_KEPT - 1 :], *left_over]:
+        old.unlink(missing_ok=True)
 
 
 def read_step_times(folder: Path, run_id: str) -> list[StepTime]:

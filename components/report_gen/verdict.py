@@ -37,7 +37,7 @@ def reach_verdict(content: ReportContent) -> Verdict:
             else "The gate let the model pass, but it was not pushed; the run's log says why."
         )
     elif failed:
-        why = "A model that was served before is still served."
+        why = "What was served before, if anything, still is."
     else:
         why = "The evaluation withheld its blessing, although every bound of the gate holds."
     # Whoever mends the figures should know of what comes next.

@@ -14,7 +14,7 @@ from tfx.components.evaluator import constants
 from tfx.types import artifact_utils
 
 from components.ct_example_gen.outcome import IngestOutcome, read_outcome
-from components.run_facts.leaks import remaining_leaks
+from components.run_facts.leaks import remaining_leaks, touch_the_test
 from components.run_facts.lineage import Lineage, read_lineage
 from components.run_facts.split_facts import SplitFacts, read_split_facts
 from components.shortcut_probes.outcome import ProbeResults, read_probes
@@ -85,8 +85,16 @@ class RunFacts:
 
     @property
     def leaks(self) -> list[str]:
-        """Sentences about how test data may have leaked into training, or has."""
+        """Sentences about how data may have leaked from one split into another, or has."""
         return [*self.settings.leaks, *remaining_leaks(self.outcome)]
+
+    @property
+    def test_leaks(self) -> bool:
+        """Whether the figures may be too good: what the test split holds was seen before.
+
+        A leak between the training and the validation split leaves the test split untouched.
+        """
+        return bool(self.settings.leaks) or touch_the_test(self.outcome)
 
     @property
     def warnings(self) -> list[str]:

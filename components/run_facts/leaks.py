@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from components.ct_example_gen.outcome import IngestOutcome
+from transform.ct_example import TEST
 from transform.reading import Reason
 
 _DROPPED = (Reason.LEAKED_PATIENT, Reason.LEAKED_GROUP)
@@ -30,9 +31,17 @@ def name_leaks(patients: Mapping[str, int], groups: Mapping[str, int]) -> list[s
     return sentences
 
 
+def _were_dropped(outcome: IngestOutcome) -> bool:
+    """Whether the rest of each leaking patient or group was: nothing leaks any more."""
+    return any(outcome.quarantined.get(reason.value) for reason in _DROPPED)
+
+
 def remaining_leaks(outcome: IngestOutcome) -> list[str]:
     """Sentences on leaks that were found and kept (`ingest.on_leak: report`)."""
-    # Where the rest of a leaking patient or group was dropped, nothing leaks any more.
-    if any(outcome.quarantined.get(reason.value) for reason in _DROPPED):
-        return []
-    return name_leaks(outcome.leaks, outcome.group_leaks)
+    return [] if _were_dropped(outcome) else name_leaks(outcome.leaks, outcome.group_leaks)
+
+
+def touch_the_test(outcome: IngestOutcome) -> bool:
+    """Whether a leak that was kept joins the test split with another one."""
+    joined = (*outcome.leaks, *outcome.group_leaks)
+    return not _were_dropped(outcome) and any(TEST in splits.split("+") for splits in joined)

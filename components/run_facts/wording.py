@@ -7,6 +7,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from components.run_facts.numbers import DIGITS
+from components.run_facts.numbers import interval as interval
+from components.run_facts.numbers import number as number
+from components.run_facts.numbers import p_value as p_value
+from components.slice_evaluator.confidence_intervals import FEW_PATIENTS
 from components.slice_evaluator.figure_names import EXAMPLE_COUNT, LOWER, PATIENTS, name_of
 from components.slice_evaluator.figures import (
     ACCURACY,
@@ -22,6 +27,16 @@ from components.slice_evaluator.figures import (
     SPECIFICITY,
 )
 from components.slice_evaluator.gate import AUC_CHANGE, LEAK_ALARM, SHORTCUT, BoundResult
+from components.slice_evaluator.groups import (
+    AGE,
+    FROM_40,
+    FROM_60,
+    FROM_80,
+    HOUNSFIELD,
+    SEX,
+    SOURCE,
+    UNDER_40,
+)
 from components.slice_evaluator.measured import Figure
 from transform import ct_example
 
@@ -47,18 +62,30 @@ FIGURE_NAMES = {
 }
 """Names of all figures of an evaluation (see `figures.FIGURES`), and of the gate's."""
 
+GROUPING_NAMES = {SEX: "Sex", AGE: "Age", SOURCE: "Source", HOUNSFIELD: "Hounsfield units"}
+"""Names of groupings for people."""
+
+AGE_BANDS = (UNDER_40, FROM_40, FROM_60, FROM_80)
+"""The groups of known age, the youngest first."""
+
+FEW_PATIENTS_NOTE = (
+    f"Where fewer than {FEW_PATIENTS} patients are on one side of a proportion (missed, or found), "
+    "its interval is no narrower than Clopper and Pearson's exact one."
+)
+"""What a bootstrap does not say of the intervals, a sentence."""
+
 _SPLIT_NAMES = {
     ct_example.TRAIN: "training",
     ct_example.EVAL: "validation",
     ct_example.TEST: "test",
 }
 
-_DIGITS, _MOST_DIGITS = 3, 9
-
+_MOST_DIGITS = 9
 
 _OF_BOUNDS = {
     LEAK_ALARM: "Accuracy, by the leak alarm,",
-    SHORTCUT: "AUC without the lungs, lower end of the 95 % interval",
+    # The wrong way round tells the classes apart just as well.
+    SHORTCUT: "AUC without the lungs, either way round, at the least by its 95 % interval",
 }
 
 
@@ -96,25 +123,16 @@ def limit_of(bound: BoundResult) -> float:
     return math.nan if limit is None else limit
 
 
-def number(value: float, digits: int = _DIGITS) -> str:
-    """A figure without unit, or "undefined" where there is none (NaN)."""
-    if math.isnan(value):
-        return "undefined"
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
 def with_interval(figure: Figure) -> str:
     """A figure with its 95 % interval, as in "0.855 (0.761 to 0.922)"."""
     if math.isnan(figure.value):
         return number(figure.value)
-    if math.isnan(figure.lower) or math.isnan(figure.upper):
-        return f"{number(figure.value)} (no interval)"
-    return f"{number(figure.value)} ({number(figure.lower)} to {number(figure.upper)})"
+    return f"{number(figure.value)} ({interval(figure.lower, figure.upper)})"
 
 
 def side_by_side(value: float, bound: float) -> tuple[str, str]:
     """A figure and its bound with as many digits as it takes to see that they differ."""
-    digits = _DIGITS
+    digits = DIGITS
     while (
         value != bound and digits < _MOST_DIGITS and number(value, digits) == number(bound, digits)
     ):

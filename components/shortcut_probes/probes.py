@@ -64,7 +64,7 @@ _MOST_ROWS = 20_000
 
 
 def _chosen_records(files: Sequence[str], chosen: SliceTable) -> Iterator[tuple[int, bytes]]:
-    """Chosen slices' rows and serialised examples, in the order of the files."""
+    """Chosen slices' rows and serialised examples, in the order of `records`."""
     spec = {IMAGE_ID: tf.io.FixedLenFeature([], tf.string)}
 
     def with_id(serialised: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -76,6 +76,8 @@ def _chosen_records(files: Sequence[str], chosen: SliceTable) -> Iterator[tuple[
         row = row_of.pop(image_id, None)
         if row is not None:
             yield row, serialised
+        if not row_of:
+            return
 
 
 def _measure(
@@ -194,8 +196,8 @@ def run_probes(
 ) -> ProbeResults:
     """Probe a model for shortcuts.
 
-    Reads the test split twice and the training split once, a few batches at a time; the pixels of
-    the chosen test slices alone are decoded.
+    Reads the test split once and again until all chosen slices are found, and the training split
+    once, a few batches at a time; the pixels of the chosen test slices alone are decoded.
 
     Args:
       model_path: the SavedModel.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import dataclasses
 from collections.abc import Iterable, Sequence
 
@@ -105,22 +106,7 @@ class Answers:
         Raises:
           ValueError: the predictions are not of one operating point, or as for `Answers`.
         """
-        return cls._of_sorted(_sorted(predictions))
-
-    @classmethod
-    def _of_sorted(cls, rows: list[SlicePrediction]) -> Answers:
-        thresholds = {row.threshold for row in rows}
-        if len(thresholds) > 1:
-            raise ValueError(
-                f"predictions are of {len(thresholds)} operating points, and must be of one model"
-            )
-        return cls.of(
-            label=[row.label for row in rows],
-            probability=[row.probability for row in rows],
-            decision=[row.decision for row in rows],
-            patient_id=[row.patient_id for row in rows],
-            threshold=thresholds.pop() if thresholds else np.nan,
-        )
+        return IdentifiedAnswers.of(predictions).answers
 
     def where(self, which: np.ndarray) -> Answers:
         """A part of the answers, with the patients that are in it.
@@ -137,37 +123,119 @@ class Answers:
         )
 
 
-def _sorted(predictions: Iterable[SlicePrediction]) -> list[SlicePrediction]:
-    return sorted(predictions, key=lambda one: (one.id, one.patient_id, one.label))
+@dataclasses.dataclass(frozen=True, eq=False)
+class IdentifiedAnswers:
+    """A model's answers and which slice each of them is of, sorted by the slices' ids.
+
+    Attributes:
+      ids: str as objects [n], ascending.
+      answers: n of them; patients' codes are in the order of the sorted patient ids.
+    """
+
+    ids: np.ndarray
+    answers: Answers
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def repeated(self) -> int:
+        """How many rows are of a slice that has one already."""
+        return int(np.sum(self.ids[1:] == self.ids[:-1]))
+
+    @classmethod
+    def of(cls, predictions: Iterable[SlicePrediction]) -> IdentifiedAnswers:
+        """Read predictions, one at a time: what is kept of each is its id and 14 bytes.
+
+        Args:
+          predictions: in any order, as Beam leaves them.
+
+        Raises:
+          ValueError: they are not of one operating point, or break a rule of `Answers`.
+          TypeError: one has no number where there must be one, or no text for an id.
+        """
+        ids: list[str] = []
+        label, decision = array.array("b"), array.array("b")
+        probability, patient = array.array("d"), array.array("i")
+        codes: dict[str, int] = {}
+        thresholds: set[float] = set()
+        for one in predictions:
+            ids.append(one.id)
+            label.append(one.label)
+            decision.append(one.decision)
+            probability.append(one.probability)
+            patient.append(codes.setdefault(one.patient_id, len(codes)))
+            thresholds.add(one.threshold)
+        if len(thresholds) > 1:
+            raise ValueError(
+                f"predictions are of {len(thresholds)} operating points, and must be of one model"
+            )
+        # Codes are in the order of reading.
+        rank = np.empty(len(codes), np.int32)
+        rank[[codes[one] for one in sorted(codes)]] = np.arange(len(codes))
+        names = np.array(ids, object)
+        columns = {
+            "label": np.asarray(label),
+            "probability": np.asarray(probability),
+            "decision": np.asarray(decision),
+            "patient": rank[np.asarray(patient)],
+        }
+        # Of rows of one slice, too, the order must not be that of reading.
+        order = np.lexsort((columns["label"], columns["patient"]))
+        order = order[np.argsort(names[order], kind="stable")]
+        return cls(
+            names[order],
+            Answers(
+                **{name: column[order] for name, column in columns.items()},
+                threshold=thresholds.pop() if thresholds else np.nan,
+            ),
+        )
 
 
-def paired_answers(
-    baseline: Iterable[SlicePrediction], candidate: Iterable[SlicePrediction]
-) -> tuple[Answers, Answers]:
+def paired_answers(a: IdentifiedAnswers, b: IdentifiedAnswers) -> tuple[Answers, Answers]:
     """The answers of two models to the same slices, row by row of the same slice.
 
+    Ids of patients may differ, for they are hashes under a key that each run's folder has of its
+    own. What counts is which slices are of one patient.
+
     Args:
-      baseline: what one model said, in any order.
-      candidate: what the other said, in any other.
+      a: what one model said, of no slice twice.
+      b: what the other said, likewise.
+
+    Returns:
+      The answers of both, with the patients' codes of the first.
 
     Raises:
-      BadDataError: they were asked about different slices, or a slice changed its label or its
-        patient in between.
-      ValueError: the predictions of one of them are not of one operating point.
+      BadDataError: they were asked about different slices, or a slice has another label, or they
+        do not agree on which slices are of one patient.
     """
-    of_baseline, of_candidate = _sorted(baseline), _sorted(candidate)
-    slices = [
-        {(row.id, row.patient_id, row.label) for row in rows}
-        for rows in (of_baseline, of_candidate)
-    ]
-    apart = len(slices[0] ^ slices[1])
-    if apart or len(of_baseline) != len(of_candidate):
+    _check_same_slices(a, b)
+    pairs = np.unique(np.stack([a.answers.patient, b.answers.patient]), axis=1).shape[1]
+    patients = a.answers.patients, b.answers.patients
+    if patients != (pairs, pairs):
         raise BadDataError(
-            f"two models cannot be compared: one was asked about {len(of_baseline)} test slices "
-            f"and the other about {len(of_candidate)}, of which {apart} differ in id, patient or "
-            "label; evaluate both on one test split"
+            f"A and B do not agree on whose the test slices are ({patients[0]} and {patients[1]} "
+            f"patients, {pairs} pairs of them); evaluate both on one manifest"
         )
-    return Answers._of_sorted(of_baseline), Answers._of_sorted(of_candidate)
+    return a.answers, dataclasses.replace(b.answers, patient=a.answers.patient)
+
+
+def _check_same_slices(a: IdentifiedAnswers, b: IdentifiedAnswers) -> None:
+    if np.array_equal(a.ids, b.ids):
+        common = len(a)
+        relabelled = int(np.sum(a.answers.label != b.answers.label))
+    else:
+        shared, of_a, of_b = np.intersect1d(a.ids, b.ids, assume_unique=True, return_indices=True)
+        common = len(shared)
+        relabelled = int(np.sum(a.answers.label[of_a] != b.answers.label[of_b]))
+    alone = len(a) - common, len(b) - common
+    if relabelled or any(alone):
+        labels = f", and {relabelled} have another label" if relabelled else ""
+        raise BadDataError(
+            f"A and B were not asked about the same test slices: {common - relabelled} are "
+            f"shared, {alone[0]} are of A alone, {alone[1]} of B alone{labels}; a test slice of "
+            "one may have trained the other, so evaluate both on one test split"
+        )
 
 
 def by_patient(answers: Answers) -> Answers:

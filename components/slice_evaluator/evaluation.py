@@ -7,6 +7,7 @@ has null.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import types
@@ -67,6 +68,10 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+# Asked anew for each of a thousand groups, it takes longer than all else.
+_types_of = functools.cache(typing.get_type_hints)
+
+
 def _built(kind: Any, value: Any) -> Any:
     """JSON's value as a type of this record: a data class, a mapping, a list or a plain one."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
@@ -77,22 +82,29 @@ def _built(kind: Any, value: Any) -> Any:
         return {key: _built(arguments[1], item) for key, item in value.items()}
     if origin is list:
         return [_built(arguments[0], item) for item in value]
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return kind(**{name: _built(hints[name], item) for name, item in value.items()})  # type: ignore[operator]
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        types_of = _types_of(kind)
+        return kind(**{name: _built(types_of[name], item) for name, item in value.items()})
     if kind is float:
         return math.nan if value is None else float(value)
     return value
 
 
-def read_evaluation(folder: Path) -> Evaluation:
+def read_evaluation(folder: Path, *, groups: bool = True) -> Evaluation:
     """Read the record in an evaluation artifact's folder.
+
+    Args:
+      folder: of the artifact.
+      groups: whether to take in the groups, of which there may be thousands; else `groups` is
+        empty.
 
     Raises:
       ConfigError: there is none that this version can read.
     """
     try:
         values = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if not groups:
+            values = {**values, "groups": {}}
         evaluation: Evaluation = _built(Evaluation, values)
     except FileNotFoundError:
         raise ConfigError(

@@ -8,6 +8,8 @@ missed, all resamples are 1, and so are both ends: such an interval says less th
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -21,13 +23,17 @@ CONFIDENCE = 0.95
 # number of resamples; beyond so many slices, five arrays of the slices.
 _BLOCK = 500_000
 
+# Bytes of a patient's digest: two patients with different answers never share one.
+_DIGEST = 16
+
 
 def patient_ranks(several: Sequence[Answers]) -> np.ndarray:
     """The patients' places in an order that depends on nothing but the answers, int [n].
 
-    Patients are ordered by the labels, probabilities and decisions of their slices. Neither their
-    codes, which come from ids that are hashes under a key, nor the order of rows then decide which
-    of them a seed draws; patients whose answers are all the same can stand for each other.
+    Patients are ordered by a digest of the labels, probabilities and decisions of their slices.
+    Neither their codes, which come from ids that are hashes under a key, nor the order of rows then
+    decide which of them a seed draws; patients whose answers are all the same can stand for each
+    other.
 
     Args:
       several: answers of one or more models to the same slices, row by row.
@@ -35,12 +41,18 @@ def patient_ranks(several: Sequence[Answers]) -> np.ndarray:
     patient = several[0].patient
     columns = [several[0].label]
     for answers in several:
-        # NaN has no place in an order.
-        columns += [np.nan_to_num(answers.probability, nan=-1.0), answers.decision]
-    rows: list[list[tuple[float, ...]]] = [[] for _ in range(several[0].patients)]
-    for row in np.lexsort((*columns[::-1], patient)):
-        rows[patient[row]].append(tuple(float(column[row]) for column in columns))
-    rank = np.argsort(sorted(range(len(rows)), key=rows.__getitem__))
+        # NaN has no place in an order; and what is equal must have the same bytes, 0 and -0, too.
+        columns += [np.nan_to_num(answers.probability, nan=-1.0) + 0.0, answers.decision]
+    order = np.lexsort((*columns[::-1], patient))
+    # Of the same bytes on every machine.
+    rows = np.stack([column[order] for column in columns], axis=1).astype("<f8")
+    ends = np.cumsum(np.bincount(patient, minlength=several[0].patients))
+    digests = [
+        hashlib.blake2b(rows[start:end].tobytes(), digest_size=_DIGEST).digest()
+        for start, end in itertools.pairwise([0, *ends.tolist()])
+    ]
+    rank = np.empty(len(digests), int)
+    rank[np.argsort(np.array(digests, f"S{_DIGEST}"))] = np.arange(len(digests))
     return np.take(rank, patient)
 
 

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from components.shortcut_probes.outcome import SUSPICIOUS_AUC
 from pipeline.inspection.sample import Sample
-from pipeline.printable import printable
+from transform.printable import printable
 
 TOGETHER = "together"
 # A source often says the label outright, and hides what the other features say.

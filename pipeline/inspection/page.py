@@ -28,7 +28,7 @@ from pipeline.inspection.wording import (
     share,
     short_patient,
 )
-from pipeline.printable import printable
+from transform.printable import printable
 from transform.reading.unusable import Reason
 
 INDEX = "index.html"

@@ -9,7 +9,7 @@ from rich.text import Text
 from pipeline.inspection.findings import Findings, Tally
 from pipeline.inspection.verdict import reach_verdict
 from pipeline.inspection.wording import count, share, short_patient
-from pipeline.printable import printable
+from transform.printable import printable
 
 _LINES = 6
 

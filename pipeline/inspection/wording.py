@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 
-from pipeline.printable import printable
+from transform.printable import printable
 
 POSITIVE = "positive"
 NEGATIVE = "negative"

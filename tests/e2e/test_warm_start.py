@@ -1,5 +1,7 @@
 """Runs that begin with the model that was blessed before them, through the command line."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tf_keras
@@ -55,10 +57,17 @@ def test_a_run_begins_with_the_last_blessed_model_and_its_repetition_is_cached(w
     for one, other in zip(*map(weights_of, models), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
+    # With its version gone, the model is pushed again, and gets another number.
+    serving = second_run.workdir / "serving/ctnet"
+    shutil.rmtree(serving / second["version"])
     again = warm_run(*STILL).summary
     assert all(step["cached"] for step in again["steps"])
     assert again["started_from"] == second["started_from"]
-    assert again["version"] == second["version"]
+    assert again["version"] != second["version"]
+    assert (serving / again["version"] / "saved_model.pb").exists()
+    page = (second_run.workdir / "report/index.html").read_text()
+    assert f"Pushed as version {again['version']}" in page
+    assert second["version"] not in page
 
     artifacts = {
         one.uri: one.custom_properties

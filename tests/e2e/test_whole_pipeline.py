@@ -162,7 +162,15 @@ def test_a_model_below_its_bounds_is_not_pushed_and_the_old_one_stays(first_run,
     assert sorted((first_run.workdir / "serving/ctnet").iterdir()) == versions
 
 
-def test_the_history_has_every_run_and_two_of_them_can_be_compared(first_run, ctnet):
+def test_the_history_has_every_run_and_two_of_them_can_be_compared(first_run, run_pipeline, ctnet):
+    before = first_run.summary["metrics"]
+    # Trained as the first, but with other intervals, and pushed by nobody.
+    run_pipeline(
+        *(first_run.manifest, first_run.workdir),
+        *("--set", "gate.min_specificity=1.0", "--set", "gate.min_sensitivity=1.0"),
+        *("--set", "evaluate.resamples=37"),
+    )
+    after = first_run.summary["metrics"]
     done = ctnet("history", first_run.workdir, "--json")
     assert (done.code, done.err) == (0, "")
     runs = json.loads(done.out)
@@ -171,9 +179,16 @@ def test_the_history_has_every_run_and_two_of_them_can_be_compared(first_run, ct
     assert (first["verdict"], first["served"], first["gone"]) == ("pushed", True, [])
     assert first["data"]["path"] == str(first_run.manifest)
     assert first["data"]["fingerprint"] == first_run.summary["fingerprint"]
-    summary = first_run.summary
-    assert last["metrics"] == {name: summary["metrics"][name] for name in last["metrics"]}
-    assert {"auc", "patient_auc_lower"} <= set(last["metrics"])
+    for run, summarised in ((runs[-2], before), (last, after)):
+        assert {"auc", "patient_auc_lower"} <= set(run["metrics"])
+        assert run["metrics"] == {name: summarised[name] for name in run["metrics"]}
+    assert runs[-2]["metrics"] != last["metrics"]
+    # Of the first run, the summary that it printed.
+    rows = [line.split() for line in first_run.done.out.splitlines()]
+    (shown,) = [row for row in rows if row[:1] == ["auc"]]
+    assert shown[1] == f"{first['metrics']['auc']:.3f}"
+    (shown,) = [row for row in rows if row[:1] == ["sensitivity"] and "ok" not in row]
+    assert shown[1] == f"{first['metrics']['sensitivity']:.3f}"
     assert f"version {first['version']}" in ctnet("history", first_run.workdir).out
 
     version = first_run.workdir / "serving/ctnet" / first["version"]

@@ -15,11 +15,14 @@ from rich.console import Console
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
+from components.slice_evaluator.predictions import SlicePrediction
+from pipeline import compare as compare_module
 from pipeline.compare import compare_models
 from pipeline.compare_choice import choose
 from pipeline.compare_conclusion import conclude
 from pipeline.compare_terminal import print_comparison
 from pipeline.config import RunConfig
+from pipeline.history_index import read_run_index
 from transform.errors import ConfigError
 
 FIRST, SECOND, THIRD = (f"2025-06-{day}T08:31:07.12345{day % 10}" for day in (14, 15, 16))
@@ -262,11 +265,109 @@ def test_a_class_that_is_missing_leaves_figures_undefined(past, predict):
     past.run(SECOND, predictions=[one for one in predict(2) if one.label == 0])
     found = compare_models(named(past, 1), named(past, 2), 20, 0)
     assert math.isnan(found.patients.auc.difference)
-    assert "AUC of patients undefined" in conclude(found)
+    assert conclude(found).startswith(
+        "The AUCs of patients of A and B are not both defined; their decisions cannot be told "
+    )
     assert "undefined" in printed(found)
     values = json.loads(json.dumps(found.as_json(), allow_nan=False))
     assert values["patients"]["auc"]["difference"] is None
     assert values["patients"]["specificity"]["difference"] is not None
+
+
+def slices_of(labels, probabilities):
+    """One slice of each patient."""
+    return [
+        SlicePrediction(f"{row:03d}.png", f"p{row:03d}", label, value, int(value >= 0.5), 0.5)
+        for row, (label, value) in enumerate(zip(labels, probabilities, strict=True))
+    ]
+
+
+def compared(tmp_path, write_evaluation, *both):
+    for name, predictions in zip("ab", both, strict=True):
+        write_evaluation(tmp_path / name, predictions)
+    return compare_models(str(tmp_path / "a"), str(tmp_path / "b"), 100, 0)
+
+
+def test_a_difference_without_any_test_is_not_called_chance(tmp_path, write_evaluation):
+    label = [0, 1] * 20
+    same, perfect = slices_of(label, [0.4] * 40), slices_of(label, [0.1, 0.9] * 20)
+    found = compared(tmp_path, write_evaluation, same, perfect)
+    assert math.isnan(found.patients.delong.p_value)
+    assert (found.patients.auc.lower, found.patients.auc.upper) == (0.5, 0.5)
+    said = conclude(found)
+    assert said.startswith(
+        "B's AUC of patients is higher by 0.500; neither test nor interval says how sure that is; "
+        "B decides more patients rightly (20 "
+    )
+    assert "chance" not in said
+    # Decisions that a test has compared may be chance's all the same.
+    undecided = [dataclasses.replace(one, decision=0, threshold=1.0) for one in perfect]
+    said = conclude(compared(tmp_path, write_evaluation, same, undecided))
+    assert said == (
+        "B's AUC of patients is higher by 0.500; neither test nor interval says how sure that is; "
+        "their decisions cannot be told apart from chance (McNemar's p 1.000)."
+    )
+    said = conclude(compared(tmp_path, write_evaluation, undecided, same))
+    assert said.startswith("B's AUC of patients is lower by 0.500; neither test nor interval says")
+
+
+def test_one_patient_of_a_class_has_an_interval_but_no_test(tmp_path, write_evaluation):
+    label = [1] + [0] * 30
+    values = np.linspace(0.1, 0.3, 30).tolist()
+    a, b = slices_of(label, [0.2, *values]), slices_of(label, [0.25, *values])
+    found = compared(tmp_path, write_evaluation, a, b)
+    auc = found.patients.auc
+    assert auc.lower < auc.difference < auc.upper
+    said = conclude(found)
+    assert said.startswith(
+        f"B's AUC of patients is higher by {auc.difference:.3f}; DeLong's test does not say how "
+        f"sure that is (95 % interval {auc.lower:.3f} to {auc.upper:.3f})"
+    )
+    turned = conclude(compared(tmp_path, write_evaluation, b, a))
+    assert f"is lower by {auc.difference:.3f}; DeLong's test does not" in turned
+
+
+def test_one_resample_is_no_interval(past, predict):
+    past.run(FIRST, predictions=predict(1, patients=80, better=-0.9))
+    past.run(SECOND, predictions=predict(2, patients=80, better=1.5))
+    found = compare_models(named(past, 1), named(past, 2), 1, 0)
+    assert found.patients.delong.p_value < 0.001
+    assert "no interval says how sure that is (DeLong's p below 0.001)" in conclude(found)
+
+
+def test_an_interval_without_width_is_marked(tmp_path, write_evaluation):
+    label = [0, 1] * 20
+    same, perfect = slices_of(label, [0.4] * 40), slices_of(label, [0.1, 0.9] * 20)
+    text = printed(compared(tmp_path, write_evaluation, same, perfect))
+    rows = [line.split() for line in text.splitlines() if line.startswith("AUC")]
+    assert rows == [["AUC", "0.500", "1.000", "+0.500", "no", "spread"]] * 2
+    assert "no spread: all resamples gave this value, which is no certainty" in text
+    moved = [dataclasses.replace(one, decision=1, threshold=0.0) for one in same]
+    found = compared(tmp_path, write_evaluation, same, moved)
+    assert "(AUC of patients +0.000, no spread in the resamples, DeLong's p 1.000" in conclude(
+        found
+    )
+
+
+def test_an_interval_with_width_is_not_marked(past, two_models):
+    assert "no spread" not in printed(compare_models(named(past, 1), named(past, 2), 200, 0))
+
+
+def test_two_runs_of_a_folder_are_found_in_one_reading_and_without_records(
+    past, two_models, monkeypatch
+):
+    read = []
+
+    def counted(folder):
+        read.append(folder)
+        return read_run_index(folder)
+
+    monkeypatch.setattr(compare_module, "read_run_index", counted)
+    expected = compare_models(named(past, 1), named(past, 2), 20, 0)
+    assert len(read) == 1
+    for record in past.workdir.artifacts.rglob("evaluation.json"):
+        record.write_text("{")
+    assert compare_models(named(past, 1), named(past, 2), 20, 0) == expected
 
 
 def test_every_way_of_naming_a_model_finds_its_evaluation(past, predict, every_step):
@@ -295,7 +396,9 @@ def test_every_way_of_naming_a_model_finds_its_evaluation(past, predict, every_s
 
 
 def test_neither_command_waits_for_tensorflow():
-    look = "import sys, pipeline.compare, pipeline.history; print('tensorflow' in sys.modules)"
+    modules = ("compare", "compare_conclusion", "compare_terminal", "history_terminal", "terminal")
+    loaded = ", ".join(f"pipeline.{module}" for module in modules)
+    look = f"import sys, {loaded}; print('tensorflow' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert found.stdout == "False\n"
 

@@ -1,10 +1,12 @@
 """What `ctnet history` says, of runs in a real metadata store."""
 
+import dataclasses
 import fcntl
 import io
 import json
 import math
 import shutil
+from pathlib import Path
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2
@@ -241,6 +243,31 @@ def test_figures_that_are_undefined_are_null(past, predict):
     assert values["metrics"]["patient_auc"] is None
     assert values["failed_bounds"][0]["value"] is None
     assert "undefined" in printed(history)
+
+
+def test_an_interval_without_width_is_marked(past, predict):
+    past.run(FIRST, predictions=predict(patients=60))
+    assert "no spread" not in printed(history_of(past))
+    perfect = [
+        dataclasses.replace(one, probability=(p := 0.1 + 0.8 * one.label), decision=int(p > 0.5))
+        for one in predict()
+    ]
+    past.run(SECOND, predictions=perfect)
+    shown = printed(history_of(past))
+    assert shown.count("1.000 (no spread)") == 2
+    # Sensitivity and specificity have the exact interval.
+    assert shown.count("1.000 (0.") == 4
+    assert "no spread: all resamples gave this value, which is no certainty" in shown
+
+
+def test_a_record_of_many_groups_is_read_without_them(past, predict):
+    made = past.run(FIRST, predictions=predict())
+    before = history_of(past).runs[0].metrics
+    file = Path(made[("SliceEvaluator", "evaluation")].uri) / "evaluation.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({**values, "groups": {"source": {"a": "of a later version"}}}))
+    assert before
+    assert history_of(past).runs[0].metrics == before
 
 
 @pytest.mark.parametrize("width", [80, 60, 45])

@@ -186,6 +186,27 @@ def test_a_bound_of_a_group_is_printed_as_it_is_called(not_blessed):
     assert [name, "undefined", "0.700", "FAILED"] in [line.split() for line in text.splitlines()]
 
 
+def test_what_a_manifest_calls_a_group_cannot_steer_the_terminal(not_blessed):
+    name = "sensitivity[source=a\x1b[2J\u202eb]"
+    not_blessed.bounds = [{"metric": name, "at_least": 0.7, "value": 0.5, "passed": False}]
+    not_blessed.leaks = not_blessed.drift = [f"source {name}"]
+    not_blessed.cautions = not_blessed.shortcuts = [name]
+    not_blessed.log = f"/work/{name}/run.log"
+    text = printed(not_blessed)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    # In the table, under "Not pushed", four times as a line, and in the path.
+    assert text.count(r"sensitivity[source=a\x1b[2J\u202eb]") == 7
+    not_blessed.bounds, not_blessed.refused = [], name
+    assert r"Not pushed: sensitivity[source=a\x1b[2J\u202eb]." in printed(not_blessed)
+
+
+def test_an_interval_without_width_is_marked(not_blessed):
+    not_blessed.metrics = {"auc": 1.0, "auc_lower": 1.0, "auc_upper": 1.0}
+    rows = [line.split() for line in printed(not_blessed).splitlines()]
+    assert ["auc", "1.000", "no", "spread"] in rows
+
+
 def test_a_leak_alarm_says_what_to_look_for_until_it_is_accepted(not_blessed):
     not_blessed.bounds = [
         {"metric": "leak_alarm", "at_least": None, "at_most": 0.98, "value": 0.991, "passed": False}
@@ -194,8 +215,11 @@ def test_a_leak_alarm_says_what_to_look_for_until_it_is_accepted(not_blessed):
     not_blessed.leak_alarm = alarm
     text = printed(not_blessed)
     assert "Not pushed: leak_alarm 0.991 > 0.980." in text
-    assert "Leak alarm: accuracy [of slices] is high" in text
+    line = "Leak alarm: accuracy [of slices] is high: look for a leak between training and test"
+    assert line in " ".join(text.split())
+    assert "--accept-leak-alarm" in text
     assert "- Copies." in text
     text = printed(dataclasses.replace(not_blessed, leak_alarm={**alarm, "accepted": True}))
     assert "Leak alarm (accepted): accuracy" in text
     assert "Copies" not in text
+    assert "--accept-leak-alarm" not in text

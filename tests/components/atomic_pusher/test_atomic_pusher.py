@@ -267,7 +267,7 @@ def test_a_push_that_dies_shows_no_version_with_or_without_a_card(
     assert read_model(base / str(version)) == {**FILES, CARD_IN_VERSION: CARD}
 
 
-def test_the_step_is_tfxs_pusher_with_one_input_more(base):
+def test_the_step_is_tfxs_pusher_with_one_input_and_a_code_version_more(base):
     def made(artifact_type):
         return channel.Channel(type=artifact_type)
 
@@ -280,8 +280,11 @@ def test_the_step_is_tfxs_pusher_with_one_input_more(base):
         "infra_blessing": made(standard_artifacts.InfraBlessing),
     }
     theirs = Pusher(**inputs, push_destination=destination)
-    ours = AtomicPusher(**inputs, model_card=made(ModelCard), push_destination=destination)
+    ours = AtomicPusher(
+        **inputs, model_card=made(ModelCard), push_destination=destination, code_version="1"
+    )
     assert ours.inputs.keys() == {*theirs.inputs, "model_card"}
     assert ours.outputs.keys() == theirs.outputs.keys()
     sent = "push_destination"
     assert ours.exec_properties[sent] == theirs.exec_properties[sent]
+    assert ours.exec_properties["code_version"] == "1"

@@ -130,6 +130,14 @@ def test_a_test_split_of_sources_that_training_knows_is_no_external_test(well_kn
     assert answer(some, CLAIM, "33").status == Status.USER
 
 
+def test_only_a_leak_into_the_test_split_spoils_the_internal_test(refused):
+    for splits, status in (("eval+train", Status.ANSWERED), ("eval+test", Status.PARTLY)):
+        outcome = dataclasses.replace(refused.outcome, leaks={splits: 1})
+        leaking = dataclasses.replace(refused, outcome=outcome)
+        assert answer(leaking, CLAIM, "32").status == status
+        assert answer(leaking, CLAIM, "20").status == Status.PARTLY
+
+
 def test_the_patients_of_a_split_are_asked_for_as_far_as_they_are_unknown(well_known, changed):
     assert "age" not in answer(well_known, CLAIM, "36").write
     without = dataclasses.replace(well_known.splits["eval"], ages=None)

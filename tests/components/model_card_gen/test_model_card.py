@@ -8,9 +8,11 @@ from markdown_it import MarkdownIt
 
 from components.model_card_gen import licences
 from components.model_card_gen.card import render_model_card
+from components.model_card_gen.markdown import code
 from components.model_card_gen.sections import SECTIONS
 from components.run_facts.lineage import Lineage
 from components.slice_evaluator.gate import BoundResult
+from components.slice_evaluator.measured import Figure
 from trainer import weights
 from transform.training_record import EpochRecord
 
@@ -73,6 +75,18 @@ def test_a_leak_that_ingestion_found_counts_like_one_that_the_configuration_allo
     assert "has seen" not in card
 
 
+def test_a_leak_between_training_and_validation_leaves_the_test_split_unseen(refused):
+    outcome = dataclasses.replace(
+        refused.outcome, leaks={"eval+train": 2}, group_leaks={"eval+train": 1}
+    )
+    card = render_model_card(dataclasses.replace(refused, outcome=outcome))
+    assert "- 2 patients stand in eval and train." in card
+    assert "which neither training nor calibration has seen" in card
+    assert "training and validation are not apart" in card
+    assert "No patient stands in two splits" not in card
+    assert "too good: see" not in card
+
+
 def test_an_alarm_that_was_accepted_is_a_warning_and_one_that_is_off_is_said_to_be(passed, changed):
     assert "it was turned off" in render_model_card(passed)
     alarm = dataclasses.replace(
@@ -113,6 +127,38 @@ def test_names_in_the_card_are_text_and_not_markup(well_known, changed, split_of
         assert markup not in html
     shown = "&lt;b&gt;*x*&lt;/b&gt;|[a](b) # y `z` ~~no~~"
     assert html.count(shown) >= 5
+
+
+def test_names_bring_neither_control_characters_nor_links(well_known, changed, split_of):
+    nasty = "\x1b[31m\u202ehttps://a.example/x"
+    facts = changed(
+        well_known,
+        name=nasty,
+        leaks=[nasty],
+        splits={**well_known.splits, "test": split_of(nasty)},
+        lineage=Lineage(nasty, nasty, nasty),
+    )
+    card = render_model_card(facts)
+    assert not {"\x1b", "\u202e"} & set(card)
+    # What a renderer that links bare addresses looks for is in code only, where nothing is linked.
+    assert "://" not in re.sub("`.*?`", "", card)
+    html = MarkdownIt("commonmark").enable("table").render(card)
+    assert html.count(r"\x1b[31m\u202ehttps://a.example/x") >= 4
+
+
+def test_nothing_as_code_is_said_to_be_nothing():
+    assert (code(""), code(" \n")) == ("`not recorded`", "`not recorded`")
+
+
+def test_figures_say_which_intervals_are_exact_and_which_say_nothing(refused, changed, sections):
+    overall = refused.evaluation.overall
+    certain = dataclasses.replace(
+        overall.slices, figures={**overall.slices.figures, "auc": Figure(1.0, 1.0, 1.0)}
+    )
+    facts = changed(refused, overall=dataclasses.replace(overall, slices=certain))
+    shown = sections(facts)["Performance on the test split"]
+    assert "<td>1.000 (no spread in the resamples)</td>" in shown
+    assert "fewer than 5 patients are on one side" in shown
 
 
 def test_splits_are_shown_with_who_is_in_them(well_known, sections):
@@ -229,8 +275,22 @@ def test_the_last_blessed_model_is_compared_only_where_there_is_one(refused, wel
     assert "no earlier blessed model" in sections(refused)[title]
     shown = sections(well_known)[title]
     assert "0.060 (0.011 to 0.109)" in shown
-    assert "p = 0.021" in shown
+    assert "a p value of 0.021;" in shown
+    assert "p value 0.344" in shown
     assert "7 are decided rightly by this model alone" in shown
+
+
+def test_a_tiny_p_value_is_not_zero(well_known, changed, sections):
+    overall = well_known.evaluation.overall
+    patients = overall.comparison.patients
+    sure = dataclasses.replace(patients.delong, p_value=2e-5)
+    comparison = dataclasses.replace(
+        overall.comparison, patients=dataclasses.replace(patients, delong=sure)
+    )
+    facts = changed(well_known, overall=dataclasses.replace(overall, comparison=comparison))
+    shown = sections(facts)["Comparison with the last blessed model"]
+    assert "a p value of below 0.001;" in shown
+    assert "0.000" not in shown
 
 
 @pytest.mark.parametrize(

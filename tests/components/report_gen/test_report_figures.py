@@ -1,13 +1,16 @@
 import dataclasses
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from components.report_gen.answered import collect
-from components.report_gen.curves import draw_roc
+from components.report_gen.curves import draw_precision_recall, draw_roc
 from components.report_gen.figures import draw_pictures
+from components.report_gen.picture import BLUE
 from components.report_gen.render import render_page
 from components.slice_evaluator.answers import Answers
 from components.slice_evaluator.figures import FIGURES
@@ -105,6 +108,48 @@ def test_the_roc_marks_the_operating_point_of_the_models_own_decisions(not_pushe
     specificity = 1 - answers.decision[answers.label == 0].mean()
     alt = picture(not_pushed, "roc").alt
     assert f"sensitivity is {sensitivity:.3f} and specificity {specificity:.3f}" in alt
+
+
+def drawn_area(drawn, colour):
+    """The area below a curve in a picture whose axes go from -0.02 to 1.02."""
+    element = ElementTree.fromstring(drawn.svg)
+
+    def corners(path):
+        numbers = [float(one) for one in re.findall(r"-?[\d.]+", path.get("d"))]
+        return np.array(numbers).reshape(-1, 2)
+
+    def part(name):
+        return next(one for one in element.iter() if (one.get("id") or "").endswith(name))
+
+    paths = [one for one in element.iter() if one.tag.endswith("path") and one.get("clip-path")]
+    curves = [one for one in paths if f"stroke: {colour}" in (one.get("style") or "")]
+    line = max((corners(one) for one in curves), key=len)
+    (background,) = part("-patch_2")
+    frame = corners(background)
+    left, bottom = frame[:, 0].min(), frame[:, 1].max()
+    across, up = np.ptp(frame, axis=0) / 1.04
+    recall = (line[:, 0] - left) / across - 0.02
+    precision = (bottom - line[:, 1]) / up - 0.02
+    assert (recall.max(), recall.min()) == pytest.approx((1.0, 0.0), abs=1e-3)
+    return -np.trapezoid(precision, recall)
+
+
+@pytest.mark.parametrize("slices", [9, 30_000])
+def test_the_area_below_the_precision_recall_curve_is_the_average_precision(not_pushed, slices):
+    generator = np.random.default_rng(5)
+    label = generator.integers(0, 2, slices)
+    probability = 0.3 * label + generator.uniform(0.0, 0.7, slices)
+    decision = (probability >= 0.5).astype(int)
+    answers = Answers(label, probability, decision, np.zeros(slices, int), 0.5)
+    drawn = draw_precision_recall(not_pushed.facts, answers)
+    expected = average_precision_score(label, probability)
+    assert drawn_area(drawn, BLUE) == pytest.approx(expected, abs=2e-3)
+
+
+def test_the_threshold_in_the_histogram_is_the_one_that_was_evaluated(not_pushed):
+    evaluation = dataclasses.replace(not_pushed.facts.evaluation, threshold=0.625)
+    alt = picture(with_facts(not_pushed, evaluation=evaluation), "histogram").alt
+    assert "the threshold is 0.625" in alt
 
 
 def test_the_roc_names_the_readers_and_where_their_figures_come_from(not_pushed):

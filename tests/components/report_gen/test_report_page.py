@@ -7,12 +7,14 @@ import pytest
 from markupsafe import escape
 
 from components.report_gen.figures import draw_pictures
+from components.report_gen.performance import interval_of
 from components.report_gen.render import render_page, render_report
 from components.report_gen.slice_pictures import SlicePictures
 from components.report_gen.step_times import StepTime
 from components.serving_validator.outcome import ServingOutcome
 from components.slice_evaluator.figures import FIGURES
 from components.slice_evaluator.gate import BoundResult, LeakAlarm
+from components.slice_evaluator.measured import Figure
 
 VOID = {"meta", "br", "link", "img"}
 
@@ -159,7 +161,7 @@ def test_every_figure_is_there_with_its_interval_for_slices_and_patients(not_pus
     for unit in (overall.slices, overall.patients):
         for name in FIGURES:
             found = unit.figures[name]
-            assert f"{found.value:.3f} {found.lower:.3f} to {found.upper:.3f}" in text, name
+            assert f"{found.value:.3f} {interval_of(found)}" in text, name
 
 
 def test_the_comparison_has_patients_first_and_both_tests(full_content, compared):
@@ -235,6 +237,12 @@ def test_a_report_without_slices_has_no_picture_of_a_patient(not_pushed):
     assert not page.images
     assert "The report was not given the slices" in page.text
     assert "it shows slices of patients" not in page.text
+    # Names are there all the same.
+    assert "ids of slices and paths of files may name patients" in page.text
+
+
+def test_a_page_with_pictures_of_patients_says_so(full_content):
+    assert "it shows slices of patients" in read_page(full_content).text
 
 
 def test_steps_have_their_seconds_and_those_from_the_cache_are_marked(full_content):
@@ -271,14 +279,23 @@ def test_what_was_dropped_because_of_a_leak_is_told(not_pushed, changed):
     assert "3 patients in test and training" in text
     assert "1 group of patients with a picture in common in validation and test" in text
     assert "9 slices of these were dropped" in text
-    assert "5 groups of near-identical slices under one label, and 1 under two labels" in text
+    # They were kept: nothing of theirs is in quarantine.
+    assert "5 groups of near-identical slices under one label, and 1 under two labels." in text
 
 
 def test_leaks_that_were_kept_are_called_so(not_pushed, changed):
     outcome = dataclasses.replace(not_pushed.facts.outcome, leaks={"test+train": 1})
     text = read_page(changed(not_pushed, outcome=outcome)).text
     assert "1 patient in test and training" in text
-    assert "All of them were kept" in text
+    assert "All of them were kept: what a model saw before it knows in the test." in text
+
+
+def test_a_leak_between_training_and_validation_is_not_said_to_touch_the_test(not_pushed, changed):
+    outcome = dataclasses.replace(not_pushed.facts.outcome, leaks={"eval+train": 1})
+    text = read_page(changed(not_pushed, outcome=outcome)).text
+    assert "All of them were kept: what a model saw in training it knows in the validation" in text
+    assert "it knows in the test" not in text
+    assert "too good" not in text
 
 
 def test_predictive_values_are_there_at_five_prevalences(not_pushed):
@@ -364,6 +381,42 @@ def test_whatever_stands_in_names_is_shown_as_text(not_pushed, nasty, changed, w
     page = read_page(content)
     assert "script" not in page.tags
     assert page.text.count(nasty) >= 7
+
+
+def test_control_characters_and_marks_of_direction_are_shown_as_escapes(
+    not_pushed, changed, with_predictions
+):
+    nasty = "\x1b[31mred\u202egnp\x00"
+    rows = [dataclasses.replace(one, id=nasty) for one in not_pushed.chosen]
+    content = changed(
+        with_predictions(not_pushed, rows),
+        name=nasty,
+        groups={"source": {nasty: not_pushed.facts.evaluation.overall}},
+        quarantined=[dataclasses.replace(not_pushed.quarantined[0], path=nasty, detail=nasty)],
+    )
+    source = render_page(content)
+    assert not {"\x1b", "\u202e", "\x00"} & set(source)
+    assert Page(source).text.count(r"\x1b[31mred\u202egnp\x00") >= 5
+
+
+def test_an_interval_without_width_is_not_shown_as_a_range(not_pushed, changed):
+    overall = not_pushed.facts.evaluation.overall
+    certain = dataclasses.replace(
+        overall.slices, figures={**overall.slices.figures, "auc": Figure(1.0, 1.0, 1.0)}
+    )
+    text = read_page(changed(not_pushed, overall=dataclasses.replace(overall, slices=certain))).text
+    assert "AUC 1.000 no spread" in text
+    assert "all resamples gave the same value, which is no certainty" in text
+    assert "1.000 to 1.000" not in text
+
+
+def test_the_page_says_which_intervals_are_exact(not_pushed):
+    assert "no narrower than Clopper and Pearson's exact one" in read_page(not_pushed).text
+
+
+def test_nobody_is_told_that_an_earlier_model_is_served_where_none_may_be(not_pushed):
+    text = read_page(not_pushed).text
+    assert "What was served before, if anything, still is." in text
 
 
 def test_the_first_of_many_quarantined_slices_are_called_the_first(not_pushed, changed):

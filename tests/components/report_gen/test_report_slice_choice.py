@@ -19,7 +19,9 @@ POINT = 0.5
 
 def rows_of(label, probabilities, prefix):
     return [
-        SlicePrediction(f"{prefix}{n:02d}", "p", label, one, int(one >= POINT), POINT)
+        SlicePrediction(
+            f"{prefix}{n:02d}", f"{prefix}{n:02d}", label, one, int(one >= POINT), POINT
+        )
         for n, one in enumerate(probabilities)
     ]
 
@@ -43,6 +45,15 @@ def test_the_mistakes_are_those_farthest_on_the_wrong_side():
     assert ids(chosen, MISSED) == ["pos00", "pos02", "pos04", "pos05"]
     assert ids(chosen, FALSE_ALARMS) == ["neg00", "neg03", "neg04", "neg05"]
     assert chosen.amounts == {MISSED: 6, FALSE_ALARMS: 6, FOUND: 5, CLEARED: 4}
+
+
+def test_no_list_has_two_slices_of_one_patient():
+    # Seven slices of one scan are missed by more than those of the others.
+    rows = rows_of(1, [0.01 * n for n in range(7)] + [0.3, 0.4, 0.45, 0.2], "pos")
+    rows[:7] = [dataclasses.replace(one, patient_id="scan") for one in rows[:7]]
+    random.Random(0).shuffle(rows)
+    chosen = chosen_of(rows * 300)
+    assert ids(chosen, MISSED) == ["pos00", "pos10", "pos07", "pos08"]
 
 
 def test_right_calls_are_those_nearest_to_the_median_of_their_class():

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from components.report_gen import slice_pictures
 from components.report_gen.slice_pictures import MOST_BYTES, SIDE, draw_slices
 from transform import ct_example, prediction
 from transform.ct_example import SliceFacts, StoredSlice, make_example
@@ -169,6 +170,35 @@ def test_the_files_are_read_no_further_than_needed(tmp_path, model):
     (tmp_path / "b.gz").write_bytes(b"no records")
     drawn = draw_slices(["first"], [*first, str(tmp_path / "b.gz")], model, WINDOW)
     assert drawn.remarks == []
+
+
+def test_slices_are_found_in_whichever_file_they_are(tmp_path, model):
+    names = [f"slice-{n:02d}" for n in range(40)]
+    files = [
+        path
+        for n in range(20)
+        for path in write(
+            tmp_path / f"{n:02d}.gz",
+            [example_of(one, np.full((8, 8), n)) for one in names[2 * n : 2 * n + 2]],
+        )
+    ]
+    drawn = draw_slices(["slice-39", "slice-02", "slice-21"], files, model, WINDOW)
+    assert drawn.remarks == []
+    assert list(drawn.by_id) == ["slice-02", "slice-21", "slice-39"]
+
+
+@pytest.mark.parametrize("error", [IndexError, AttributeError, RuntimeError("out of\nmemory")])
+def test_no_failure_of_drawing_fails_the_report(files, model, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(slice_pictures, "blend", fail)
+    drawn = draw_slices(["first"], files, model, WINDOW)
+    assert drawn.by_id["first"].source
+    assert not drawn.by_id["first"].explained
+    (remark,) = drawn.remarks
+    assert remark.startswith("Not drawn, or without an overlay (first): ")
+    assert remark.endswith("out of memory." if isinstance(error, Exception) else "Error.")
 
 
 def test_where_there_is_nothing_to_draw_nothing_is_loaded(tmp_path):

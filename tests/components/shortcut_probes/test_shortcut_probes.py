@@ -8,6 +8,7 @@ import tfx.v1 as tfx
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.shortcut_probes import artifact as artifacts
+from components.shortcut_probes import probes as probing
 from components.shortcut_probes.component import ShortcutProbes
 from components.shortcut_probes.executor import Executor
 from components.shortcut_probes.outcome import (
@@ -20,6 +21,7 @@ from components.shortcut_probes.outcome import (
     read_probes,
 )
 from components.shortcut_probes.probes import run_probes
+from components.shortcut_probes.slice_table import choose, read_slice_table, records
 from transform import ct_example, prediction
 from transform.ct_example import SliceFacts, StoredSlice, make_example
 from transform.errors import BadDataError
@@ -253,6 +255,36 @@ def test_no_more_slices_are_asked_about_than_are_wanted(model, splits):
     results = probe(model("corner"), splits(marked=True), slices=12)
     assert results.slices == 12
     assert results.probe(PLAIN).slices == 12
+
+
+def test_nothing_is_read_on_once_every_wanted_slice_is_found(model, tmp_path, monkeypatch):
+    made = [slice_of(number, 0, marked=True) for number in range(12)]
+    write(tmp_path / "Split-test" / "a.gz", made)
+    test_files = files(tmp_path, ct_example.TEST)
+    chosen = choose(read_slice_table(test_files, 100), 3)
+    read = []
+
+    def watched(names):
+        def note(record):
+            read.append(record)
+            return record
+
+        return records(names).map(
+            lambda record: tf.numpy_function(note, [record], tf.string, stateful=True)
+        )
+
+    monkeypatch.setattr(probing, "records", watched)
+    results = run_probes(str(model("corner")), [], test_files, 3)
+    assert results.slices == 3
+    ids = [one.features.feature[ct_example.IMAGE_ID].bytes_list.value[0] for one in made]
+    assert len(read) == 1 + max(ids.index(one) for one in chosen.image_id) < 12
+
+
+def test_the_order_of_slices_in_several_files_is_always_the_same(splits):
+    some = files(splits(marked=True), ct_example.TEST)
+    first, second = (list(records(some).as_numpy_iterator()) for _ in range(2))
+    assert first == second
+    assert len(first) == TEST_PATIENTS * SLICES
 
 
 def artifact(artifact_type, folder, artifact_id):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from components.slice_evaluator.answers import (
     Answers,
+    IdentifiedAnswers,
     by_patient,
     paired_answers,
     patients_of_both_labels,
@@ -160,31 +161,60 @@ def test_a_patient_is_what_ctnet_predict_says(slices, threshold):
     assert ours.decision.tolist() == [decision for _, _, decision in expected]
 
 
+def identified(*rows, threshold=0.5):
+    return IdentifiedAnswers.of(predictions(*rows, threshold=threshold))
+
+
 def test_two_models_are_paired_slice_by_slice():
     rows = ("a", "p2", 1, 0.7), ("b", "p1", 0, 0.6), ("c", "p1", 0, 0.1)
     changed = [
         (name, patient, label, probability / 2) for name, patient, label, probability in rows
     ]
-    baseline, candidate = paired_answers(predictions(*rows), reversed(predictions(*changed)))
+    baseline, candidate = paired_answers(identified(*rows), identified(*reversed(changed)))
     assert baseline.probability.tolist() == [0.7, 0.6, 0.1]
     assert candidate.probability.tolist() == [0.35, 0.3, 0.05]
+    assert candidate.decision.tolist() == [0, 0, 0]
     assert baseline.patient.tolist() == candidate.patient.tolist() == [1, 0, 0]
 
 
+def test_patients_that_are_called_something_else_are_the_same_ones():
+    rows = ("a", "p2", 1, 0.7), ("b", "p1", 0, 0.6), ("c", "p1", 0, 0.1)
+    names = {"p1": "z", "p2": "x"}
+    renamed = [(name, names[patient], *rest) for name, patient, *rest in rows]
+    baseline, candidate = paired_answers(identified(*rows), identified(*renamed, threshold=0.4))
+    assert baseline.patient.tolist() == candidate.patient.tolist() == [1, 0, 0]
+    assert (baseline.threshold, candidate.threshold) == (0.5, 0.4)
+
+
 @pytest.mark.parametrize(
-    ("other", "apart"),
+    ("other", "says"),
     [
-        ([("a", "p2", 1, 0.7)], 1),
-        ([("a", "p2", 1, 0.7), ("x", "p1", 0, 0.6)], 2),
-        ([("a", "p2", 1, 0.7), ("b", "p2", 0, 0.6)], 2),
-        ([("a", "p2", 1, 0.7), ("b", "p1", 1, 0.6)], 2),
+        ([("a", "p2", 1, 0.7)], "1 are shared, 1 are of A alone, 0 of B alone;"),
+        (
+            [("x", "p1", 0, 0.6), ("a", "p2", 0, 0.7)],
+            "0 are shared, 1 are of A alone, 1 of B alone, and 1 have another label;",
+        ),
+        ([("b", "p1", 1, 0.6), ("a", "p2", 1, 0.7)], "and 1 have another label"),
+        ([("a", "p2", 1, 0.7), ("b", "p2", 0, 0.6)], "2 and 1 patients, 2 pairs"),
     ],
 )
-def test_models_of_different_slices_are_not_paired(other, apart):
-    rows = predictions(("a", "p2", 1, 0.7), ("b", "p1", 0, 0.6))
-    with pytest.raises(BadDataError, match=f"of which {apart} differ") as caught:
-        paired_answers(rows, predictions(*other))
+def test_models_of_different_slices_are_not_paired(other, says):
+    rows = ("a", "p2", 1, 0.7), ("b", "p1", 0, 0.6)
+    with pytest.raises(BadDataError, match=says) as caught:
+        paired_answers(identified(*rows), identified(*other))
     assert "\n" not in str(caught.value)
+
+
+def test_a_slice_that_is_there_twice_is_counted():
+    rows = ("b", "p1", 0, 0.6), ("a", "p1", 0, 0.1), ("b", "p1", 0, 0.6), ("b", "p1", 0, 0.2)
+    answers = identified(*rows)
+    assert (len(answers), answers.repeated, answers.ids.tolist()) == (4, 2, ["a", "b", "b", "b"])
+    assert identified(*rows[:2]).repeated == identified().repeated == 0
+
+
+def test_what_is_no_number_is_no_answer():
+    with pytest.raises(TypeError):
+        IdentifiedAnswers.of([SlicePrediction("a", "p", 1, None, 1, 0.5)])
 
 
 def test_the_statistics_need_no_tensorflow():

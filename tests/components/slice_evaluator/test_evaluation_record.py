@@ -49,6 +49,13 @@ def test_what_was_written_is_read(evaluation, tmp_path):
     assert again.overall == evaluation.overall
 
 
+def test_a_record_is_read_without_its_groups_where_nobody_asks_for_them(evaluation, tmp_path):
+    (tmp_path / FILE).write_text(evaluation.to_json())
+    again = read_evaluation(tmp_path, groups=False)
+    assert again.groups == {}
+    assert repr(again) == repr(dataclasses.replace(evaluation, groups={}))
+
+
 def test_the_figures_of_the_whole_split_go_by_their_names(evaluation):
     metrics = evaluation.gate.metrics
     overall = evaluation.overall
@@ -74,9 +81,10 @@ def test_a_comparison_survives_as_numbers_with_names(evaluation):
 def test_a_record_that_cannot_be_read_is_one_line_that_says_what_to_do(text, tmp_path):
     if text is not None:
         (tmp_path / FILE).write_text(text)
-    with pytest.raises(ConfigError, match="start the run again") as caught:
-        read_evaluation(tmp_path)
-    assert "\n" not in str(caught.value)
+    for groups in (True, False):
+        with pytest.raises(ConfigError, match="start the run again") as caught:
+            read_evaluation(tmp_path, groups=groups)
+        assert "\n" not in str(caught.value)
 
 
 def test_the_record_is_for_other_programs_too(evaluation):

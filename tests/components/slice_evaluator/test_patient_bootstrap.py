@@ -123,6 +123,35 @@ def test_neither_the_order_of_rows_nor_names_of_patients_change_a_bit(
             np.testing.assert_array_equal(found[name], expected[name], name)
 
 
+def test_the_place_of_a_patient_is_that_of_the_answers(make_answers, reorder):
+    """Neither rows nor codes tell where a patient stands; patients alike stand side by side."""
+
+    def answers_by_place(*several):
+        ranks = patient_ranks(several)
+        columns = np.stack(
+            [several[0].label, *(one.probability for one in several)]
+            + [one.decision for one in several]
+        )
+        assert sorted(set(ranks)) == list(range(several[0].patients))
+        return [sorted(map(tuple, columns[:, ranks == place].T)) for place in range(ranks.max())]
+
+    # Few levels and few slices, so that some patients are alike.
+    one, other = (
+        make_answers(14, slices=60, patients=40, levels=2),
+        make_answers(14, 60, 40, 2, 0.7),
+    )
+    expected = answers_by_place(one, other)
+    assert len(set(map(tuple, expected))) < len(expected)
+    for seed in range(4):
+        assert answers_by_place(*reorder(seed, one, other)) == expected
+
+
+def test_zeros_of_either_sign_make_no_other_patient():
+    label, decision, patient = [1, 0, 0], [1, 0, 0], [0, 1, 2]
+    plus, minus = (Answers(label, [0.9, 0.2, zero], decision, patient, 0.5) for zero in (0.0, -0.0))
+    assert patient_ranks([plus]).tolist() == patient_ranks([minus]).tolist()
+
+
 def test_models_are_resampled_with_the_same_patients(make_answers):
     answers = make_answers(11)
     better = Answers(

@@ -83,5 +83,5 @@ def test_without_probes_there_is_no_such_bound():
 
 def test_a_bound_has_a_name_for_people():
     assert metric_name("shortcut[border_only]") == (
-        "AUC without the lungs, lower end of the 95 % interval (border_only)"
+        "AUC without the lungs, either way round, at the least by its 95 % interval (border_only)"
     )

@@ -465,7 +465,7 @@ def test_a_result_too_good_to_be_true_is_refused_until_somebody_accepts_it(evalu
     assert refused.failed == ["leak_alarm"]
     alarm = refused.evaluation.leak_alarm
     assert (alarm.suspicious, alarm.accepted, alarm.accuracy) == (True, False, 1.0)
-    assert "--accept-leak-alarm" in alarm.says
+    assert "is above gate.leak_alarm (0.98)" in alarm.says
     assert any("copies" in reason for reason in alarm.reasons)
     # Nothing was missed, which proves no perfect sensitivity.
     assert 0.8 < refused.evaluation.overall.slices.figures["sensitivity"].lower < 0.95

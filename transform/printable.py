@@ -1,4 +1,4 @@
-"""Names that others chose, as a terminal can show them."""
+"""Names that others chose, as a terminal or a page can show them."""
 
 
 def printable(text: str) -> str:
