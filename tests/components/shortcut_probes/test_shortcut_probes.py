@@ -21,7 +21,7 @@ from components.shortcut_probes.outcome import (
     read_probes,
 )
 from components.shortcut_probes.probes import run_probes
-from components.shortcut_probes.slice_table import choose, read_slice_table, records
+from components.shortcut_probes.slice_table import records
 from transform import ct_example, prediction
 from transform.ct_example import SliceFacts, StoredSlice, make_example
 from transform.errors import BadDataError
@@ -261,23 +261,21 @@ def test_nothing_is_read_on_once_every_wanted_slice_is_found(model, tmp_path, mo
     made = [slice_of(number, 0, marked=True) for number in range(12)]
     write(tmp_path / "Split-test" / "a.gz", made)
     test_files = files(tmp_path, ct_example.TEST)
-    chosen = choose(read_slice_table(test_files, 100), 3)
-    read = []
 
-    def watched(names):
-        def note(record):
-            read.append(record)
-            return record
+    def unreadable_behind(names):
+        def damaged():
+            raise OSError("nobody reads as far as this")
+            yield b""
 
-        return records(names).map(
-            lambda record: tf.numpy_function(note, [record], tf.string, stateful=True)
+        behind = tf.data.Dataset.from_generator(
+            damaged, output_signature=tf.TensorSpec([], tf.string)
         )
+        return records(names).concatenate(behind)
 
-    monkeypatch.setattr(probing, "records", watched)
-    results = run_probes(str(model("corner")), [], test_files, 3)
-    assert results.slices == 3
-    ids = [one.features.feature[ct_example.IMAGE_ID].bytes_list.value[0] for one in made]
-    assert len(read) == 1 + max(ids.index(one) for one in chosen.image_id) < 12
+    monkeypatch.setattr(probing, "records", unreadable_behind)
+    assert run_probes(str(model("corner")), [], test_files, 3).slices == 3
+    with pytest.raises(tf.errors.OpError, match="nobody reads as far as this"):
+        list(unreadable_behind(test_files).as_numpy_iterator())
 
 
 def test_the_order_of_slices_in_several_files_is_always_the_same(splits):
