@@ -123,6 +123,47 @@ class Answers:
         )
 
 
+class AnswerColumns:
+    """The columns of `Answers` while predictions are read: 14 bytes a slice, and patients' ids."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._label, self._decision = array.array("b"), array.array("b")
+        self._probability, self._patient = array.array("d"), array.array("i")
+        self._codes: dict[str, int] = {}
+        self._thresholds: set[float] = set()
+
+    def add(self, one: SlicePrediction) -> None:
+        """Take one more."""
+        self._label.append(one.label)
+        self._decision.append(one.decision)
+        self._probability.append(one.probability)
+        self._patient.append(self._codes.setdefault(one.patient_id, len(self._codes)))
+        self._thresholds.add(one.threshold)
+
+    @property
+    def threshold(self) -> float:
+        """The operating point; NaN where nothing was read.
+
+        Raises:
+          ValueError: there are several.
+        """
+        if len(self._thresholds) > 1:
+            raise ValueError(f"a model has one operating point, not {len(self._thresholds)}")
+        return next(iter(self._thresholds), np.nan)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns [n] by name, in the order of reading; patients' codes by their sorted ids."""
+        rank = np.empty(len(self._codes), np.int32)
+        rank[[self._codes[one] for one in sorted(self._codes)]] = np.arange(len(self._codes))
+        return {
+            "label": np.asarray(self._label, np.int8),
+            "probability": np.asarray(self._probability, np.float64),
+            "decision": np.asarray(self._decision, np.int8),
+            "patient": rank[np.asarray(self._patient, np.int32)],
+        }
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class IdentifiedAnswers:
     """A model's answers and which slice each of them is of, sorted by the slices' ids.
@@ -155,31 +196,11 @@ class IdentifiedAnswers:
           TypeError: one has no number where there must be one, or no text for an id.
         """
         ids: list[str] = []
-        label, decision = array.array("b"), array.array("b")
-        probability, patient = array.array("d"), array.array("i")
-        codes: dict[str, int] = {}
-        thresholds: set[float] = set()
+        collected = AnswerColumns()
         for one in predictions:
             ids.append(one.id)
-            label.append(one.label)
-            decision.append(one.decision)
-            probability.append(one.probability)
-            patient.append(codes.setdefault(one.patient_id, len(codes)))
-            thresholds.add(one.threshold)
-        if len(thresholds) > 1:
-            raise ValueError(
-                f"predictions are of {len(thresholds)} operating points, and must be of one model"
-            )
-        # Codes are in the order of reading.
-        rank = np.empty(len(codes), np.int32)
-        rank[[codes[one] for one in sorted(codes)]] = np.arange(len(codes))
-        names = np.array(ids, object)
-        columns = {
-            "label": np.asarray(label),
-            "probability": np.asarray(probability),
-            "decision": np.asarray(decision),
-            "patient": rank[np.asarray(patient)],
-        }
+            collected.add(one)
+        names, columns = np.array(ids, object), collected.columns()
         # Of rows of one slice, too, the order must not be that of reading.
         order = np.lexsort((columns["label"], columns["patient"]))
         order = order[np.argsort(names[order], kind="stable")]
@@ -187,7 +208,7 @@ class IdentifiedAnswers:
             names[order],
             Answers(
                 **{name: column[order] for name, column in columns.items()},
-                threshold=thresholds.pop() if thresholds else np.nan,
+                threshold=collected.threshold,
             ),
         )
 

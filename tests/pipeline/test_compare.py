@@ -519,7 +519,7 @@ def test_answers_of_two_operating_points_are_of_no_one_model(tmp_path, predict, 
     write_evaluation(mixed, predict(2))
     file = min(mixed.glob("predictions-*"))
     file.write_text(file.read_text().replace('"threshold": 0.5', '"threshold": 0.4', 1))
-    with pytest.raises(ConfigError, match="2 operating points"):
+    with pytest.raises(ConfigError, match="one operating point, not 2"):
         compare_models(str(tmp_path / "a"), str(mixed), 20, 0)
 
 

@@ -84,7 +84,7 @@ def test_predictions_of_two_operating_points_are_refused():
         *predictions(("a", "p", 1, 0.7)),
         *predictions(("b", "p", 1, 0.7), threshold=0.4),
     ]
-    with pytest.raises(ValueError, match="2 operating points"):
+    with pytest.raises(ValueError, match="one operating point, not 2"):
         Answers.of_predictions(rows)
 
 
