@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from components.model_card_gen.table import Table
+from components.run_facts.bound_words import in_words
 from components.run_facts.facts import RunFacts
 from components.run_facts.wording import (
     AGE_BANDS,
@@ -10,12 +11,8 @@ from components.run_facts.wording import (
     FIGURE_NAMES,
     GROUPING_NAMES,
     count,
-    limit_of,
     listed,
-    metric_name,
     number,
-    side_by_side,
-    side_of,
     with_interval,
 )
 from components.slice_evaluator.figures import (
@@ -45,11 +42,8 @@ _CONFUSION = {
 
 def tabulate_bounds(facts: RunFacts) -> Table:
     """Every bound of the gate and how the model stands to it."""
-    rows = []
-    for bound in facts.gate.bounds:
-        value, limit = side_by_side(bound.value, limit_of(bound))
-        held = "yes" if bound.passed else "no"
-        rows.append((metric_name(bound.metric), value, f"{side_of(bound)} {limit}", held))
+    bounds = [in_words(bound) for bound in facts.gate.bounds]
+    rows = [(one.name, one.value, one.must_be, "yes" if one.passed else "no") for one in bounds]
     return Table(("Bound on", "Value", "Must be", "Holds"), rows)
 
 

@@ -1,4 +1,4 @@
-"""The figures on the test split as rows: all of them, the gate's bounds, and the comparison."""
+"""The figures on the test split as rows: all of them, and the comparison."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from components.run_facts.numbers import has_spread
 from components.run_facts.wording import (
     FIGURE_NAMES,
     interval,
-    limit_of,
-    metric_name,
     number,
-    side_by_side,
-    side_of,
 )
 from components.slice_evaluator.figure_names import PATIENTS, SLICES
 from components.slice_evaluator.figures import (
@@ -132,26 +128,6 @@ def figure_rows(facts: RunFacts) -> list[FigureRow]:
         )
         for name in FIGURES
     ]
-
-
-@dataclasses.dataclass(frozen=True)
-class BoundRow:
-    """One bound of the gate, in words."""
-
-    name: str
-    value: str
-    must_be: str
-    passed: bool
-
-
-def bound_rows(facts: RunFacts) -> list[BoundRow]:
-    """The gate's bounds."""
-    rows = []
-    for bound in facts.gate.bounds:
-        value, limit = side_by_side(bound.value, limit_of(bound))
-        name = metric_name(bound.metric)
-        rows.append(BoundRow(name, value, f"{side_of(bound)} {limit}", bound.passed))
-    return rows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,6 @@ from components.report_gen.content import ReportContent
 from components.report_gen.figures import draw_pictures
 from components.report_gen.groups import shown_groupings, unknown_groupings
 from components.report_gen.performance import (
-    bound_rows,
     comparison_parts,
     figure_rows,
     interval_of,
@@ -31,6 +30,7 @@ from components.report_gen.report import INDEX
 from components.report_gen.slice_choice import CLEARED, FALSE_ALARMS, FOUND, KINDS, MISSED
 from components.report_gen.slice_pictures import SlicePicture
 from components.report_gen.verdict import reach_verdict
+from components.run_facts.bound_words import in_words
 from components.run_facts.facts import RunFacts
 from components.run_facts.leaks import touch_the_test
 from components.run_facts.wording import (
@@ -243,7 +243,7 @@ def render_page(content: ReportContent) -> str:
         few_patients_note=FEW_PATIENTS_NOTE,
         tiles=tiles(facts),
         figure_rows=figure_rows(facts),
-        bounds=bound_rows(facts),
+        bounds=[in_words(bound) for bound in facts.gate.bounds],
         comparison=comparison_parts(facts),
         groupings=groupings,
         unknown_groupings=unknown,

@@ -99,15 +99,6 @@ class Answers:
             threshold=float(threshold),
         )
 
-    @classmethod
-    def of_predictions(cls, predictions: Iterable[SlicePrediction]) -> Answers:
-        """The answers of predictions in any order, sorted by the slices' ids.
-
-        Raises:
-          ValueError: the predictions are not of one operating point, or as for `Answers`.
-        """
-        return IdentifiedAnswers.of(predictions).answers
-
     def where(self, which: np.ndarray) -> Answers:
         """A part of the answers, with the patients that are in it.
 

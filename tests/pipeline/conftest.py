@@ -9,7 +9,7 @@ import pytest
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from components.slice_evaluator.answers import Answers, by_patient
+from components.slice_evaluator.answers import IdentifiedAnswers, by_patient
 from components.slice_evaluator.confidence_intervals import confidence_intervals
 from components.slice_evaluator.evaluation import FILE, Evaluation
 from components.slice_evaluator.figures import COUNTS, FIGURES, figures
@@ -67,7 +67,7 @@ def _unit(answers):
 def _write_evaluation(folder, predictions, at_least=0.1):
     """An evaluation as SliceEvaluator leaves it."""
     folder.mkdir(parents=True, exist_ok=True)
-    answers = Answers.of_predictions(predictions)
+    answers = IdentifiedAnswers.of(predictions).answers
     part = Part(False, _unit(answers), _unit(by_patient(answers)), 0)
     bounds = Bounds(Minimum(at_least), Minimum(0.1), 0.02, leak_alarm=None)
     alarm = judge_alarm(part, bounds)

@@ -71,7 +71,7 @@ def test_columns_that_break_the_rules_are_refused(column, value, says):
 def test_predictions_in_any_order_make_the_same_answers():
     rows = predictions(("c", "p1", 0, 0.1), ("a", "p2", 1, 0.7), ("b", "p1", 0, 0.6))
     for order in ((0, 1, 2), (2, 0, 1)):
-        answers = Answers.of_predictions(rows[one] for one in order)
+        answers = IdentifiedAnswers.of(rows[one] for one in order).answers
         assert answers.probability.tolist() == [0.7, 0.6, 0.1]
         assert answers.label.tolist() == [1, 0, 0]
         assert answers.decision.tolist() == [1, 1, 0]
@@ -85,11 +85,11 @@ def test_predictions_of_two_operating_points_are_refused():
         *predictions(("b", "p", 1, 0.7), threshold=0.4),
     ]
     with pytest.raises(ValueError, match="one operating point, not 2"):
-        Answers.of_predictions(rows)
+        IdentifiedAnswers.of(rows)
 
 
 def test_no_prediction_makes_no_answer():
-    answers = Answers.of_predictions([])
+    answers = IdentifiedAnswers.of([]).answers
     assert (len(answers), answers.patients, len(by_patient(answers))) == (0, 0, 0)
     assert np.isnan(answers.threshold)
     assert patients_of_both_labels(answers) == 0

@@ -14,7 +14,7 @@ from sklearn import metrics
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.slice_evaluator.answers import Answers, by_patient
+from components.slice_evaluator.answers import IdentifiedAnswers, by_patient
 from components.slice_evaluator.component import SliceEvaluator
 from components.slice_evaluator.confidence_intervals import confidence_intervals
 from components.slice_evaluator.evaluation import read_evaluation
@@ -338,7 +338,7 @@ def test_every_figure_is_scikit_learns_of_slices_and_patients_overall_and_in_gro
 
 
 def test_the_intervals_are_those_of_a_bootstrap_over_patients(passed):
-    answers = Answers.of_predictions(read_predictions(passed.folder))
+    answers = IdentifiedAnswers.of(read_predictions(passed.folder)).answers
     overall = passed.evaluation.overall
     for unit, rows in ((SLICES, answers), (PATIENTS, by_patient(answers))):
         ends = {
@@ -354,8 +354,8 @@ def test_the_intervals_are_those_of_a_bootstrap_over_patients(passed):
 
 
 def test_models_are_compared_on_the_same_slices_and_patients(passed, compared):
-    candidate = Answers.of_predictions(read_predictions(compared.folder))
-    baseline = Answers.of_predictions(read_predictions(compared.folder, BASELINE_PREFIX))
+    candidate = IdentifiedAnswers.of(read_predictions(compared.folder)).answers
+    baseline = IdentifiedAnswers.of(read_predictions(compared.folder, BASELINE_PREFIX)).answers
     comparison = compared.evaluation.overall.comparison
     assert comparison.slices == compare(baseline, candidate, RESAMPLES, SEED)
     assert comparison.patients == compare(
