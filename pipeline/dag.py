@@ -33,6 +33,7 @@ from components.slice_evaluator.gate import Bounds, Minimum
 from components.slice_validator.component import SliceValidator
 from components.traceable_trainer import parent_strategy
 from components.traceable_trainer.component import TraceableTrainer
+from pipeline.beam_args import LOCAL_IMAGE, beam_args
 from pipeline.code_version import code_version
 from pipeline.config import MinimumConfig, RunConfig
 from pipeline.ingest_settings import key_of
@@ -366,6 +367,7 @@ def build_pipeline(
     metadata_file: Path | None,
     *,
     accept_leak_alarm: bool = False,
+    image: str = LOCAL_IMAGE,
 ) -> tfx.dsl.Pipeline:
     """The pipeline of one run.
 
@@ -375,6 +377,7 @@ def build_pipeline(
       weights: resolved from `config.model.weights`.
       metadata_file: the SQLite store of a local run, None where the platform has its own.
       accept_leak_alarm: a person looked for a leak and found none.
+      image: of Beam workers that run in containers.
     """
     local = metadata_file is not None
     return tfx.dsl.Pipeline(
@@ -393,7 +396,7 @@ def build_pipeline(
         metadata_connection_config=(
             metadata.sqlite_metadata_connection_config(str(metadata_file)) if local else None
         ),
-        beam_pipeline_args=list(config.beam.args),
+        beam_pipeline_args=beam_args(config, image),
     )
 
 

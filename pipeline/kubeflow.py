@@ -61,6 +61,7 @@ def compile_for_kubeflow(
             weights_without_blessed_model(config.model.weights, config.model.backbone)
         ),
         metadata_file=None,
+        image=image,
     )
     kubeflow_v2_dag_runner.KubeflowV2DagRunner(
         config=kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,12 +40,13 @@ class Done:
     err: str
 
 
-def run_ctnet(*arguments):
+def run_ctnet(*arguments, environment=None):
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, **(environment or {})},
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
@@ -182,10 +184,11 @@ def tiny_config(tmp_path_factory):
 def run_pipeline(tiny_config):
     """`ctnet run` with the tiny configuration."""
 
-    def run(manifest, workdir, *arguments):
+    def run(manifest, workdir, *arguments, environment=None):
         done = run_ctnet(
             *("run", "--config", tiny_config, "--data", manifest, "--workdir", workdir),
             *arguments,
+            environment=environment,
         )
         return Run(done, workdir, manifest)
 
@@ -193,5 +196,12 @@ def run_pipeline(tiny_config):
 
 
 @pytest.fixture(scope="session")
-def first_run(run_pipeline, mixed_manifest, tmp_path_factory):
-    return run_pipeline(mixed_manifest, tmp_path_factory.mktemp("run"))
+def temporary_folder(tmp_path_factory):
+    """What the first run has for its temporary files."""
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="session")
+def first_run(run_pipeline, mixed_manifest, tmp_path_factory, temporary_folder):
+    folder = tmp_path_factory.mktemp("run")
+    return run_pipeline(mixed_manifest, folder, environment={"TMPDIR": str(temporary_folder)})

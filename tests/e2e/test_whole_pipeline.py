@@ -31,6 +31,11 @@ def test_a_run_ends_with_a_pushed_version_and_a_summary(first_run):
     assert not any(step["cached"] for step in summary["steps"])
 
 
+def test_a_run_leaves_nothing_in_the_temporary_folder(first_run, temporary_folder):
+    assert first_run.done.code == 0
+    assert not list(temporary_folder.iterdir())
+
+
 def test_the_terminal_shows_a_line_a_step_the_epochs_and_the_way_to_serve(first_run):
     lines = first_run.done.err.splitlines()
     assert [line for line in lines if re.search(r"Trainer +\d+\.\d s", line)]
