@@ -58,7 +58,7 @@ _PACKED = np.dtype(
 )
 
 
-def close_pairs(table: int, packed_entries: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+def close_pairs(table: int, packed_entries: Iterable[bytes]) -> Iterator[tuple[bytes, bytes, int]]:
     """Pairs of names in a bucket whose hashes are close; never two of one series.
 
     The entries are sorted by their bits in the table's order, which puts those that agree in most
@@ -71,7 +71,7 @@ def close_pairs(table: int, packed_entries: Iterable[bytes]) -> Iterator[tuple[b
       packed_entries: `BucketEntry.pack()` of each slice, in any order.
 
     Yields:
-      (name, name), the smaller one first.
+      (name, name, how many bits differ), the smaller name first.
     """
     ordered = sorted(packed_entries)
     count = len(ordered)
@@ -98,4 +98,5 @@ def close_pairs(table: int, packed_entries: Iterable[bytes]) -> Iterator[tuple[b
     for row, rank in zip(rows, ranks, strict=True):
         first = names[row].tobytes()
         second = names[row + 1 + closest[row, rank]].tobytes()
-        yield (first, second) if first < second else (second, first)
+        smaller, larger = sorted((first, second))
+        yield smaller, larger, int(turned[row, closest[row, rank]])

@@ -7,8 +7,10 @@ looks. Only the last step sees thumbnails, which it fetches from a `fingerprint_
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
+import heapq
 import itertools
 import typing
 from collections.abc import Iterable, Iterator
@@ -24,6 +26,12 @@ from components.ct_example_gen.near_duplicates.misfit import SAME_PICTURE, misfi
 # Likeness of two hashes below which their thumbnails are not compared. One picture and its crop by
 # 3 % on several sides, its tone changed too, have at least 0.90 (COVID-CT).
 _LEAST_LIKENESS = 0.89
+
+# Of how many candidates of a slice the hashes are compared, those with the fewest bits turned, and
+# of how many the thumbnails, those of the most alike hashes. What is the same picture comes first;
+# among many slices of like chests, each finds more candidates the more there are, up to a hundred.
+_COMPARED_HASHES = 16
+_COMPARED_THUMBNAILS = 4
 
 # The table and eight bits of the key: a thousand shelves to share out among workers.
 _SHELF_BYTES = 2
@@ -112,33 +120,57 @@ def _pairs_of_shelf(shelf_and_entries: tuple[bytes, Iterable[bytes]]) -> Iterato
         yield from close_pairs(shelf[0], [entry[rest:] for entry in bucket])
 
 
-def _same_picture(one: Fingerprint, other: Fingerprint, most_misfit: float) -> bool:
-    return (
-        hash_likeness(one.hash, other.hash) >= _LEAST_LIKENESS
-        # Equal fingerprints are paired already.
-        and one.thumbnail != other.thumbnail
-        # In one order, whatever the order of the places.
-        and misfit(*sorted((one.thumbnail, other.thumbnail))) <= most_misfit
+def _nearest(
+    pairs: Iterable[tuple[bytes, bytes, int]],
+) -> list[tuple[bytes, bytes]]:
+    """Of each first place, the second places with the fewest bits turned.
+
+    Returns:
+      (second, first), in order.
+    """
+    turned: dict[bytes, dict[bytes, int]] = collections.defaultdict(dict)
+    for first, second, bits in pairs:
+        turned[first][second] = bits
+    return sorted(
+        (second, first)
+        for first, seconds in turned.items()
+        for _, second in heapq.nsmallest(
+            _COMPARED_HASHES, ((bits, second) for second, bits in seconds.items())
+        )
     )
 
 
 class _Verify(beam.DoFn):
-    """Look at candidate pairs, grouped by the file of the first."""
+    """Look at candidate pairs, grouped by the file of the first.
+
+    Both rounds go through the pairs by the second place, so that each file is opened once.
+    """
 
     def __init__(self, store: str, most_misfit: float):
         self._store = store
         self._most_misfit = most_misfit
 
     def process(
-        self, file_and_pairs: tuple[bytes, Iterable[tuple[bytes, bytes]]]
+        self, file_and_pairs: tuple[bytes, Iterable[tuple[bytes, bytes, int]]]
     ) -> Iterator[tuple[str, str]]:
         reader = FingerprintReader(self._store)
         _, pairs = file_and_pairs
-        # By the second place, so that each file is opened once; the same pair may come from
-        # several buckets.
-        for second, first in sorted({(second, first) for first, second in pairs}):
+        alike = collections.defaultdict(list)
+        for second, first in _nearest(pairs):
+            (_, one), (_, other) = reader.fetch(first), reader.fetch(second)
+            likeness = hash_likeness(one.hash, other.hash)
+            # Equal fingerprints are paired already.
+            if likeness >= _LEAST_LIKENESS and one.thumbnail != other.thumbnail:
+                alike[first].append((-likeness, second))
+        chosen = sorted(
+            (second, first)
+            for first, seconds in alike.items()
+            for _, second in heapq.nsmallest(_COMPARED_THUMBNAILS, seconds)
+        )
+        for second, first in chosen:
             (one_id, one), (other_id, other) = reader.fetch(first), reader.fetch(second)
-            if _same_picture(one, other, self._most_misfit):
+            # In one order, whatever the order of the places.
+            if misfit(*sorted((one.thumbnail, other.thumbnail))) <= self._most_misfit:
                 yield min(one_id, other_id), max(one_id, other_id)
 
 
@@ -149,7 +181,8 @@ class FindNearDuplicates(beam.PTransform):
     smaller first, each once. The slices of one picture are joined by pairs, though not each with
     each: `clusters` makes groups of them. Featureless slices are in no pair.
 
-    The cost is linear in the number of slices, however many of them are alike.
+    The cost is linear in the number of slices, however many of them are alike: what a slice is
+    compared with is bounded in each bucket, and over all its buckets.
     """
 
     def __init__(self, store: str, most_misfit: float = SAME_PICTURE):

@@ -53,7 +53,7 @@ def test_close_hashes_are_paired_and_distant_ones_are_not(levels):
     close = turned(levels, range(bucket.MOST_TURNED_BITS))
     distant = turned(levels, range(HASH_SIZE - bucket.MOST_TURNED_BITS - 1, HASH_SIZE))
     entries = [packed(1, levels), packed(2, close), packed(3, distant)]
-    assert list(close_pairs(0, entries)) == [(name(1), name(2))]
+    assert list(close_pairs(0, entries)) == [(name(1), name(2), bucket.MOST_TURNED_BITS)]
 
 
 def test_slices_of_one_series_are_never_paired(levels):
@@ -87,7 +87,7 @@ def test_a_bucket_of_equal_hashes_costs_as_much_a_slice_as_it_grows(levels, monk
         assert sum(compared) <= bucket.COMPARED * size
         assert len(pairs) <= bucket.VERIFIED * size
         # A chain through all of them.
-        assert {(name(n), name(n + 1)) for n in range(size - 1)} <= set(pairs)
+        assert {(name(n), name(n + 1), 0) for n in range(size - 1)} <= set(pairs)
 
 
 def test_the_closest_is_found_in_a_bucket_of_thousands(levels):
@@ -97,4 +97,4 @@ def test_the_closest_is_found_in_a_bucket_of_thousands(levels):
     others[:, head] = levels[head]
     entries = [packed(number, other) for number, other in enumerate(others)]
     entries += [packed(9_000, levels), packed(9_001, turned(levels, bit_order(1)[-5:]))]
-    assert (name(9_000), name(9_001)) in set(close_pairs(1, entries))
+    assert (name(9_000), name(9_001), 5) in set(close_pairs(1, entries))

@@ -131,5 +131,5 @@ def test_many_copies_that_are_not_quite_equal_cost_a_bounded_number_of_compariso
     assert len(copies) > 120
     pairs = search(copies)
     assert len(next(Clusters(pairs).groups())) == len(copies)
-    # All pairs would be eight times as many; most buckets hold the same copies in one order.
-    assert len(log.read_text()) <= 8 * len(copies) < len(copies) ** 2 / 15
+    # The same copies meet in many buckets; what is looked at is bounded over all of them.
+    assert len(log.read_text()) <= 4 * len(copies) < len(copies) ** 2 / 30
