@@ -28,13 +28,21 @@ setup: $(VENV)/.installed  ## make .venv from requirements.lock
 demo: setup  ## synthetic CT to a served model that answers, in DEMO (default ./demo)
 	@$(BIN)/ctnet demo --workdir $(or $(DEMO),demo)
 
+.PHONY: flink
+flink: setup  ## fetch the Flink job server (152 MB, once) and print where it is
+	@$(BIN)/python -m pipeline.flink_job_server
+
 .PHONY: test
-test: setup  ## all tests, on two cores
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+test: setup  ## all tests but the long ones, on two cores
+	@$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile
+
+.PHONY: test-long
+test-long: setup  ## the long tests: Flink, the compiled definition, retraining, the walkthrough
+	@$(BIN)/python -m pytest -m long -n 2 --dist loadfile
 
 .PHONY: unit
 unit: setup  ## the fast tests alone, on two cores
-	@$(BIN)/python -m pytest -m "not e2e and not slow" -n 2
+	@$(BIN)/python -m pytest -m "not e2e and not slow and not long" -n 2
 
 .PHONY: lint
 lint: setup  ## ruff and mypy

@@ -16,15 +16,32 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pipeline.compile_command import compile_kubeflow
 from pipeline.config import RunConfig, load_config, parse_config
+from pipeline.full_disk import describe_full_disk, places_in
 from pipeline.prediction_bar import PredictionBar
 from pipeline.prediction_output import JSON, OutputFormat
-from pipeline.retrain import retrain
+from pipeline.prune_command import prune
+from pipeline.retrain_command import retrain_command
+from pipeline.rollback_command import rollback
 from pipeline.run import RunRequest, run
 from pipeline.run_log import hushed, output_to
+from pipeline.run_options import (
+    AcceptLeakAlarmOption,
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    SetOption,
+    WorkdirOption,
+    run_request,
+    show_summary,
+)
+from pipeline.score_command import score
 from pipeline.shipped_config import shipped_config
-from pipeline.summary import ExitCode, Summary
+from pipeline.submit_command import submit
+from pipeline.summary import ExitCode
 from pipeline.terminal import RunDisplay, print_summary
+from pipeline.train_worker_command import train_worker
 from serving.serve_command import serve
 from transform.errors import BadDataError, ConfigError, CtnetError
 from transform.prediction import MODEL_NAME
@@ -45,27 +62,6 @@ _DEBUG = "--debug"
 _debug = False
 
 _DEFAULTS = RunConfig()
-
-ConfigOption = Annotated[Path, typer.Option("--config", help="The run's configuration (YAML).")]
-DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", help="The manifest, or a folder of spans; overrides the config's data."),
-]
-WorkdirOption = Annotated[
-    Path | None, typer.Option("--workdir", help="The run's folder; overrides the config's workdir.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; may be repeated."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print data for programs.")]
-AcceptLeakAlarmOption = Annotated[
-    bool,
-    typer.Option(
-        "--accept-leak-alarm",
-        help="Let a model pass that is too good to be true; after looking for a leak.",
-    ),
-]
 
 
 def _print_version(wanted: bool) -> None:
@@ -99,33 +95,6 @@ def _print_json(values: object) -> None:
     typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
 
 
-def _show(summary: Summary, as_json: bool) -> None:
-    if as_json:
-        typer.echo(summary.to_json())
-    else:
-        print_summary(summary, Console())
-    if summary.error:
-        typer.echo(f"ctnet: {summary.error}", err=True)
-
-
-def _data_of(config: RunConfig, data: Path | None) -> Path:
-    if data is None and config.data is None:
-        raise ConfigError("no manifest: give --data MANIFEST, or data: in the configuration")
-    return data or Path(config.data or "")
-
-
-def _request(
-    config: Path,
-    data: Path | None,
-    workdir: Path | None,
-    settings: list[str] | None,
-    accept_leak_alarm: bool,
-) -> RunRequest:
-    checked = load_config(config, settings)
-    folder = workdir or Path(checked.workdir or f"work/{checked.name}")
-    return RunRequest(checked, _data_of(checked, data), folder, accept_leak_alarm)
-
-
 @app.command("run")
 def run_command(
     config: ConfigOption,
@@ -140,29 +109,15 @@ def run_command(
     Exit codes: 0 pushed, 2 bad usage or configuration, 3 not blessed (what was served before
     stays), 4 bad data, 1 anything else.
     """
-    request = _request(config, data, workdir, settings, accept_leak_alarm)
+    request = run_request(config, data, workdir, settings, accept_leak_alarm)
     summary = run(request, RunDisplay(), debug=_debug)
-    _show(summary, as_json)
+    show_summary(summary, as_json)
     raise typer.Exit(summary.exit_code)
 
 
-@app.command("retrain")
-def retrain_command(
-    config: ConfigOption,
-    data: DataOption = None,
-    workdir: WorkdirOption = None,
-    settings: SetOption = None,
-    accept_leak_alarm: AcceptLeakAlarmOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Run if the manifest or a file that it names has changed since the last run.
-
-    Exit codes: those of `ctnet run`; 0 also where there was nothing new.
-    """
-    request = _request(config, data, workdir, settings, accept_leak_alarm)
-    summary = retrain(request, RunDisplay(), debug=_debug)
-    _show(summary, as_json)
-    raise typer.Exit(summary.exit_code)
+app.command("retrain")(retrain_command)
+app.command()(rollback)
+app.command()(prune)
 
 
 @app.command()
@@ -193,7 +148,7 @@ def demo(
     )
     summary = run(RunRequest(config, manifest, workdir), RunDisplay(), debug=_debug)
     if summary.exit_code is not ExitCode.PUSHED:
-        _show(summary, as_json)
+        show_summary(summary, as_json)
         raise typer.Exit(summary.exit_code)
     answers = demo_parts.ask_about_test_slices(summary, manifest)
     if as_json:
@@ -345,6 +300,9 @@ def inspect_command(
 
 
 app.command()(serve)
+app.command()(submit)
+app.command()(train_worker)
+app.command()(score)
 
 
 @app.command()
@@ -510,6 +468,9 @@ def report(
 @app.command()
 def history(
     workdir: Annotated[Path, typer.Argument(help="A run's folder.")],
+    last: Annotated[
+        int | None, typer.Option("--last", min=1, metavar="N", help="Only the last N runs.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the runs of a folder: data, figures, verdict, version, and what each began with.
@@ -521,6 +482,8 @@ def history(
         from pipeline.history_terminal import print_history
 
         found = read_history(workdir)
+        if last is not None:
+            found = found.last(last)
     if as_json:
         _print_json(found.as_json())
     else:
@@ -560,29 +523,7 @@ def compare(
         print_comparison(compared, Console())
 
 
-@compile_app.command("kubeflow")
-def compile_kubeflow(
-    config: ConfigOption,
-    image: Annotated[str, typer.Option("--image", help="The image that every step runs.")],
-    output: Annotated[Path, typer.Option("--output", help="YAML for KFP, JSON for Vertex AI.")],
-    root: Annotated[
-        str, typer.Option("--root", help="Where artifacts go: a folder that every step mounts.")
-    ] = "/mnt/ctnet",
-    data: Annotated[
-        str | None, typer.Option("--data", help="The manifest, as the steps see it.")
-    ] = None,
-    settings: SetOption = None,
-) -> None:
-    """Write the Kubeflow Pipelines v2 definition of the same pipeline."""
-    checked = load_config(config, settings)
-    manifest = data or checked.data
-    if manifest is None:
-        raise ConfigError("no manifest: give --data MANIFEST, or data: in the configuration")
-    with hushed():
-        from pipeline.kubeflow import compile_for_kubeflow
-
-        compile_for_kubeflow(checked, manifest=manifest, root=root, image=image, output=output)
-    typer.echo(f"pipeline {checked.name} for image {image}: {output}")
+compile_app.command("kubeflow")(compile_kubeflow)
 
 
 def _exit_code_of(error: CtnetError) -> ExitCode:
@@ -605,8 +546,11 @@ def main() -> None:
     except Exception as error:
         if _debug:
             raise
-        line = " ".join(f"{type(error).__name__}: {error}".split())
-        typer.echo(f"ctnet: unexpected {line}; --debug shows the traceback", err=True)
+        line = describe_full_disk(error, places_in(sys.argv[1:]))
+        if line is None:
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            line = f"unexpected {text}; --debug shows the traceback"
+        typer.echo(f"ctnet: {line}", err=True)
         sys.exit(ExitCode.FAILED)
 
 

@@ -139,6 +139,12 @@ class SplitConfig(Section):
     ignore_manifest: bool = Field(
         False, description="draw the split also where the manifest gives one"
     )
+    reference: str | None = Field(
+        None,
+        min_length=1,
+        description="manifest whose slices are the test split, all of them and none else; the "
+        "data is then train and eval only, without the patients and pictures of the reference",
+    )
     augment_first: AugmentedCopiesConfig | None = Field(
         None,
         description="make augmented copies before the split, as the paper did; with by: image "
@@ -151,6 +157,14 @@ class SplitConfig(Section):
             raise ValueError(
                 "augment_first reproduces the paper and needs by: image; to augment the training "
                 "split alone, use train.augmentation and train.examples_per_class"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _reference_is_of_other_patients(self) -> SplitConfig:
+        if self.reference is not None and self.by != "patient":
+            raise ValueError(
+                "reference keeps its patients out of train and eval, and needs by: patient"
             )
         return self
 
@@ -385,6 +399,74 @@ class BeamConfig(Section):
     )
 
 
+class TrainerResources(Section):
+    """What the Trainer asks a cluster for."""
+
+    accelerator: str | None = Field(
+        None,
+        min_length=1,
+        description="what the cluster calls it: nvidia.com/gpu or google.com/tpu on Kubernetes, "
+        "NVIDIA_TESLA_T4 and the like on Vertex AI; null: none",
+    )
+    accelerators: PositiveInt = Field(1, description="how many of them, where there is a name")
+    cpu: PositiveFloat | None = Field(None, description="cores; null: what the cluster gives")
+    memory_gb: PositiveFloat | None = Field(
+        None, description="10^9 bytes; null: what the cluster gives"
+    )
+
+
+class BeamResources(Section):
+    """What each Beam step asks a cluster for."""
+
+    cpu: PositiveFloat | None = Field(None, description="cores; null: what the cluster gives")
+    memory_gb: PositiveFloat | None = Field(
+        None, description="10^9 bytes; null: what the cluster gives"
+    )
+
+
+class KubeflowConfig(Section):
+    """What `ctnet compile kubeflow` writes into the definition beside the steps."""
+
+    home: str | None = Field(
+        None,
+        min_length=1,
+        description="what outlives runs goes there (served versions, checkpoints, the record of "
+        "what was accepted last, the key of patient ids): a folder that every step mounts, or a "
+        "gs:// address; null: volume_path with a volume_claim, else --root",
+    )
+    volume_claim: str | None = Field(
+        None,
+        min_length=1,
+        description="a Kubernetes volume claim that every step mounts; null: none",
+    )
+    volume_path: str = Field(
+        "/mnt/ctnet", pattern=r"^/[^\s]+$", description="where the volume is mounted"
+    )
+    retries: NonNegativeInt = Field(2, description="of a step that failed")
+    retry_seconds: PositiveInt = Field(
+        60, description="before the first retry; twice as long before each further one"
+    )
+    trainer: TrainerResources = TrainerResources()
+    beam: BeamResources = BeamResources()
+
+
+class RetrainConfig(Section):
+    """What `ctnet retrain` does beside running."""
+
+    on_drift: Literal["stop", "warn"] = Field(
+        "stop",
+        description="where the data has drifted from what was accepted last: stop with exit code "
+        "4, until --accept-drift; or only say so, as ctnet run does",
+    )
+    keep_versions: PositiveInt = Field(
+        5,
+        description="of the serving folder, the newest; with what a rollback to them takes",
+    )
+    keep_runs: PositiveInt = Field(
+        5, description="the last that came to their end, whose artifacts stay, all of them"
+    )
+
+
 class RunConfig(Section):
     """One run: what it is called, what it reads, where it works, and each step's settings."""
 
@@ -409,6 +491,8 @@ class RunConfig(Section):
     probes: ProbesConfig = ProbesConfig()
     serving: ServingConfig = ServingConfig()
     beam: BeamConfig = BeamConfig()
+    retrain: RetrainConfig = RetrainConfig()
+    kubeflow: KubeflowConfig = KubeflowConfig()
 
     @model_validator(mode="after")
     def _seed_has_32_bits(self) -> RunConfig:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import tfx.v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
-from tfx.dsl.components.common.resolver import ResolverStrategy
-from tfx.dsl.input_resolution.strategies.latest_artifact_strategy import LatestArtifactStrategy
-from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
-    LatestBlessedModelStrategy,
-)
 from tfx.orchestration import metadata
 from tfx.utils import json_utils
 
@@ -22,6 +18,8 @@ from components.baseline import statistics_strategy, strategy
 from components.ct_example_gen.component import CTExampleGen
 from components.ct_example_gen.manifest import ManifestFacts
 from components.ct_example_gen.settings import IngestSettings
+from components.last_accepted.component import LastAccepted
+from components.last_accepted.record import MODEL, STATISTICS
 from components.model_card_gen.component import ModelCardGen
 from components.report_gen.component import ReportGen
 from components.report_gen.step_times import FOLDER as STEP_TIMES
@@ -33,7 +31,7 @@ from components.slice_evaluator.gate import Bounds, Minimum
 from components.slice_validator.component import SliceValidator
 from components.traceable_trainer import parent_strategy
 from components.traceable_trainer.component import TraceableTrainer
-from pipeline.beam_args import LOCAL_IMAGE, beam_args
+from pipeline.beam_args import LOCAL_IMAGE, beam_args, ingestion_beam_args
 from pipeline.code_version import code_version
 from pipeline.config import MinimumConfig, RunConfig
 from pipeline.ingest_settings import key_of
@@ -50,6 +48,8 @@ TRAINER_ID = "Trainer"
 PARENT_ID = "Parent"
 BASELINE_ID = "Baseline"
 BASELINE_STATISTICS_ID = "BaselineStatistics"
+LAST_ACCEPTED_FOLDER = "last_accepted"
+"""Where below a cluster's root the record of what was accepted last is."""
 
 _MODEL_FIELDS = ("backbone", "head", "dropout", "batch_norm", "batch_norm_momentum")
 _TRAINER_FIELDS = (
@@ -206,9 +206,11 @@ def build_components(
     config: RunConfig,
     places: Places,
     weights: BackboneWeights,
-    baseline_strategy: type[ResolverStrategy] = strategy.LastOtherBlessedModel,
     *,
+    local: bool = True,
     accept_leak_alarm: bool = False,
+    refuse_drift: bool = False,
+    rolled_back_from: Collection[int] = (),
 ) -> list[BaseNode]:
     """The steps of one run.
 
@@ -216,8 +218,10 @@ def build_components(
       config: checked.
       places: what is read and written where.
       weights: resolved from `config.model.weights`.
-      baseline_strategy: finds the model to compare with.
+      local: whether TFX's own metadata tell of earlier runs; on a cluster a record does.
       accept_leak_alarm: a person looked for a leak and found none.
+      refuse_drift: stop where the data has drifted from what was accepted last.
+      rolled_back_from: ids of the models that are not to be pushed again.
     """
     example_gen = CTExampleGen(
         data=places.data,
@@ -226,18 +230,21 @@ def build_components(
         settings=places.ingest,
         findings_copy=places.findings_copy,
     )
+    example_gen.with_beam_pipeline_args(ingestion_beam_args(config))
     examples = example_gen.outputs["examples"]
-    local = baseline_strategy is strategy.LastOtherBlessedModel
+    # Open-source Kubeflow Pipelines runs no resolver, and no platform's could tell what passed.
+    accepted = None if local else LastAccepted(folder=f"{places.root}/{LAST_ACCEPTED_FOLDER}")
     schema_gen = tfx.components.ImportSchemaGen(schema_file=places.schema)
     schema = schema_gen.outputs["schema"]
     statistics_gen = tfx.components.StatisticsGen(
-        examples=examples, stats_options=_statistics_options()
+        examples=examples, stats_options=statistics_options()
     )
-    baseline_statistics = _baseline_statistics(statistics_gen, local=local)
+    history: list[BaseNode] = [accepted] if accepted else [_baseline_statistics(statistics_gen)]
     validator = SliceValidator(
         statistics=statistics_gen.outputs["statistics"],
         schema=schema,
-        baseline_statistics=baseline_statistics.outputs[statistics_strategy.STATISTICS],
+        baseline_statistics=history[0].outputs[STATISTICS],
+        refuse_drift=refuse_drift,
         code_version=step_version("SliceValidator"),
     )
     transform = tfx.components.Transform(
@@ -254,9 +261,9 @@ def build_components(
     transform.add_upstream_node(validator)
     transformed = transform.outputs["transformed_examples"]
     trainer_config = _trainer_config(config, places, weights)
-    parents = []
+    parents: list[BaseNode] = []
     if config.model.weights == LAST_BLESSED:
-        parents = [_parent(transformed, trainer_config, local=local)]
+        parents = [accepted or _parent(transformed, trainer_config)]
     trainer = TraceableTrainer(
         run_fn=RUN_FN,
         examples=transformed,
@@ -264,7 +271,7 @@ def build_components(
         train_args=tfx.proto.TrainArgs(splits=[ct_example.TRAIN]),
         eval_args=tfx.proto.EvalArgs(splits=[ct_example.EVAL]),
         # Only where it is asked for: whatever is blessed would change the key of the cache.
-        base_model=parents[0].outputs[strategy.MODEL] if parents else None,
+        base_model=parents[0].outputs[MODEL] if parents else None,
         custom_config=trainer_config,
     ).with_id(TRAINER_ID)
     model = trainer.outputs["model"]
@@ -277,14 +284,15 @@ def build_components(
             code_version=step_version("ShortcutProbes"),
         )
         probes.append(shortcut_probes)
-    history = _models_and_blessings()
-    if local:
-        history[strategy.CANDIDATE] = model
-    baseline = tfx.dsl.Resolver(strategy_class=baseline_strategy, **history).with_id(BASELINE_ID)
+    baseline = accepted or tfx.dsl.Resolver(
+        strategy_class=strategy.LastOtherBlessedModel,
+        **{strategy.CANDIDATE: model},
+        **_models_and_blessings(),
+    ).with_id(BASELINE_ID)
     evaluator = SliceEvaluator(
         examples=examples,
         model=model,
-        baseline_model=baseline.outputs[strategy.MODEL],
+        baseline_model=baseline.outputs[MODEL],
         schema=schema,
         # Only where they may refuse: they would change the key of the cache.
         probes=probes[0].outputs["probes"] if config.gate.shortcuts == "refuse" else None,
@@ -330,6 +338,7 @@ def build_components(
             filesystem=tfx.proto.PushDestination.Filesystem(base_directory=places.serving)
         ),
         code_version=step_version("AtomicPusher"),
+        rolled_back_from=rolled_back_from,
     )
     report_gen = ReportGen(
         **of_run,
@@ -345,13 +354,13 @@ def build_components(
         example_gen,
         statistics_gen,
         schema_gen,
-        baseline_statistics,
+        *history,
         validator,
         transform,
-        *parents,
+        *(parents if local else []),
         trainer,
         *probes,
-        baseline,
+        *([baseline] if local else []),
         evaluator,
         model_card_gen,
         serving_validator,
@@ -367,6 +376,8 @@ def build_pipeline(
     metadata_file: Path | None,
     *,
     accept_leak_alarm: bool = False,
+    refuse_drift: bool = False,
+    rolled_back_from: Collection[int] = (),
     image: str = LOCAL_IMAGE,
 ) -> tfx.dsl.Pipeline:
     """The pipeline of one run.
@@ -377,6 +388,8 @@ def build_pipeline(
       weights: resolved from `config.model.weights`.
       metadata_file: the SQLite store of a local run, None where the platform has its own.
       accept_leak_alarm: a person looked for a leak and found none.
+      refuse_drift: stop where the data has drifted from what was accepted last.
+      rolled_back_from: ids of the models that are not to be pushed again.
       image: of Beam workers that run in containers.
     """
     local = metadata_file is not None
@@ -388,8 +401,10 @@ def build_pipeline(
             config,
             places,
             weights,
-            strategy.LastOtherBlessedModel if local else LatestBlessedModelStrategy,
+            local=local,
             accept_leak_alarm=accept_leak_alarm,
+            refuse_drift=refuse_drift,
+            rolled_back_from=rolled_back_from,
         ),
         # On a cluster the manifest's content is not known here, and a stale result would pass.
         enable_cache=local,
@@ -409,53 +424,40 @@ def _models_and_blessings() -> dict[str, tfx.dsl.Channel]:
     }
 
 
-def _parent(
-    examples: tfx.types.BaseChannel, trainer_config: dict[str, Any], *, local: bool
-) -> tfx.dsl.Resolver:
+def _parent(examples: tfx.types.BaseChannel, trainer_config: dict[str, Any]) -> tfx.dsl.Resolver:
     """Finds the model that training begins with."""
-    if local:
-        resolver = tfx.dsl.Resolver(
-            strategy_class=parent_strategy.LastBlessedParent,
-            config={"custom_config": json_utils.dumps(trainer_config)},
-            **{parent_strategy.EXAMPLES: examples},
-            **_models_and_blessings(),
-        )
-    else:
-        # Nothing is cached on a cluster, so that no training is ever a repetition.
-        resolver = tfx.dsl.Resolver(
-            strategy_class=LatestBlessedModelStrategy, **_models_and_blessings()
-        )
-    return resolver.with_id(PARENT_ID)
+    return tfx.dsl.Resolver(
+        strategy_class=parent_strategy.LastBlessedParent,
+        config={"custom_config": json_utils.dumps(trainer_config)},
+        **{parent_strategy.EXAMPLES: examples},
+        **_models_and_blessings(),
+    ).with_id(PARENT_ID)
 
 
-def _baseline_statistics(statistics_gen: BaseNode, *, local: bool) -> tfx.dsl.Resolver:
+def _baseline_statistics(statistics_gen: BaseNode) -> tfx.dsl.Resolver:
     """Finds the statistics to compare a run's with."""
     artifacts = tfx.types.standard_artifacts
-    history = tfx.dsl.Channel(type=artifacts.ExampleStatistics)
-    if local:
-        return tfx.dsl.Resolver(
-            strategy_class=statistics_strategy.LastOtherAcceptedStatistics,
-            **{
-                statistics_strategy.CANDIDATE: statistics_gen.outputs["statistics"],
-                statistics_strategy.STATISTICS: history,
-                statistics_strategy.ANOMALIES: tfx.dsl.Channel(type=artifacts.ExampleAnomalies),
-            },
-        ).with_id(BASELINE_STATISTICS_ID)
-    # Kubeflow's compiler knows the latest artifact only, accepted or not: it is looked up before
-    # the run makes its own.
-    resolver = tfx.dsl.Resolver(
-        strategy_class=LatestArtifactStrategy, **{statistics_strategy.STATISTICS: history}
+    return tfx.dsl.Resolver(
+        strategy_class=statistics_strategy.LastOtherAcceptedStatistics,
+        **{
+            statistics_strategy.CANDIDATE: statistics_gen.outputs["statistics"],
+            statistics_strategy.STATISTICS: tfx.dsl.Channel(type=artifacts.ExampleStatistics),
+            statistics_strategy.ANOMALIES: tfx.dsl.Channel(type=artifacts.ExampleAnomalies),
+        },
     ).with_id(BASELINE_STATISTICS_ID)
-    statistics_gen.add_upstream_node(resolver)
-    return resolver
 
 
-def _statistics_options() -> Any:
-    """Statistics over everything but the pixels."""
+def statistics_options() -> Any:
+    """Statistics over everything but the pixels, of each split and of each span in it."""
     import tensorflow_data_validation as tfdv  # must come after tfx
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
+    from tfx_bsl.public.proto import slicing_spec_pb2
 
     schema = text_format.Parse(SCHEMA_FILE.read_text(), schema_pb2.Schema())
     names = [feature.name for feature in schema.feature if feature.name != ct_example.IMAGE]
-    return tfdv.StatsOptions(feature_allowlist=names)
+    by_span = slicing_spec_pb2.SlicingSpec(feature_keys=[ct_example.SPAN])
+    return tfdv.StatsOptions(
+        feature_allowlist=names,
+        slicing_config=slicing_spec_pb2.SlicingConfig(slicing_specs=[by_span]),
+    )

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from components.baseline.rollback_record import Rollback
 from components.slice_evaluator.evaluation import Evaluation, read_evaluation
 from components.slice_evaluator.figure_names import (
     EXAMPLE_COUNT,
@@ -24,6 +25,7 @@ from components.slice_evaluator.figure_names import (
 )
 from components.slice_evaluator.figures import AUC, SENSITIVITY, SPECIFICITY
 from components.slice_evaluator.gate import as_json
+from pipeline import folder_lock
 from pipeline.history_index import (
     EVALUATE,
     folder_of,
@@ -33,7 +35,8 @@ from pipeline.history_index import (
     version_of,
     versions_of,
 )
-from pipeline.history_store import RunRecord, State, read_runs
+from pipeline.history_pruned import PrunedRecord, read_pruned_record
+from pipeline.history_store import RunRecord, State, read_past_rollbacks, read_runs
 from pipeline.history_versions import VersionsThere
 from pipeline.workdir import Workdir
 from transform.errors import ConfigError
@@ -42,6 +45,7 @@ FIGURES = (SENSITIVITY, SPECIFICITY, AUC)
 """The figures that a history has of every run."""
 
 _INGEST, _TRAIN, _TRY, _LAST = "CTExampleGen", "Trainer", "ServingValidator", "ReportGen"
+_PUSH = "AtomicPusher"
 _FINGERPRINT_DIGITS = 64
 
 
@@ -51,6 +55,7 @@ class Verdict(enum.StrEnum):
     PUSHED = "pushed"
     NOT_BLESSED = "not_blessed"
     REFUSED_BY_SERVER = "refused_by_server"
+    ROLLED_BACK_FROM = "rolled_back_from"
     FAILED = "failed"
     KILLED = "killed"
     RUNNING = "running"
@@ -149,11 +154,19 @@ class History:
       workdir: the folder.
       runs: oldest first.
       serving: the newest version, which a server takes up; None where there is none.
+      served: number of the run whose model it holds; None where no run here pushed it.
+      rollbacks: those that came to their end, oldest first.
     """
 
     workdir: Path
     runs: list[PastRun]
     serving: str | None
+    served: int | None
+    rollbacks: list[Rollback]
+
+    def last(self, count: int) -> History:
+        """The same with the last runs only."""
+        return dataclasses.replace(self, runs=self.runs[-count:])
 
     def as_json(self) -> list[dict[str, Any]]:
         """The runs as values of JSON."""
@@ -179,13 +192,14 @@ def read_history(folder: Path) -> History:
         )
         for number, record in enumerate(records, 1)
     ]
-    return History(folder, runs, there.newest)
+    served = next((run.number for run in runs if run.served), None)
+    return History(folder, runs, there.newest, served, read_past_rollbacks(workdir))
 
 
 def _is_at_work(workdir: Workdir) -> bool:
-    """Whether a run holds the folder now (see `workdir.alone_in`)."""
+    """Whether a run holds the folder now (see `folder_lock.alone_in`)."""
     try:
-        with (workdir.root / ".lock").open() as lock:
+        with (workdir.root / folder_lock.FILE).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -262,6 +276,8 @@ class _PastRunReader:
         over = verdict not in (Verdict.KILLED, Verdict.RUNNING)
         evaluation = output_folder(record, EVALUATE, "evaluation", self._workdir)
         judged = self._judged(evaluation)
+        # What pruning kept of an evaluation that is gone.
+        kept = read_pruned_record(record.output(EVALUATE, "evaluation")) or PrunedRecord()
         model = record.output(_TRAIN, "model")
         model_folder = output_folder(record, _TRAIN, "model", self._workdir)
         parent = self._input_model(_TRAIN, "base_model")
@@ -282,8 +298,8 @@ class _PastRunReader:
             verdict=verdict,
             step=step,
             cached=self._cached(),
-            metrics=main_metrics(judged) if judged else {},
-            failed_bounds=_failed_bounds(judged) if judged else [],
+            metrics=main_metrics(judged) if judged else kept.metrics,
+            failed_bounds=_failed_bounds(judged) if judged else kept.failed_bounds,
             refused=self._refused(),
             evaluation=None if evaluation is None else str(evaluation),
             model=None if model_folder is None else str(model_folder),
@@ -317,6 +333,10 @@ class _PastRunReader:
             return Verdict.RUNNING if at_work else Verdict.KILLED
         if version_of(self._record) is not None:
             return Verdict.PUSHED
+        pushed = self._record.output(_PUSH, "pushed_model")
+        # `atomic_pusher`, whose import would load TensorFlow, writes the property.
+        if number_of(pushed, "rolled_back_from") == 1:
+            return Verdict.ROLLED_BACK_FROM
         blessed = number_of(self._record.output(EVALUATE, "blessing"), "blessed") == 1
         return Verdict.REFUSED_BY_SERVER if blessed else Verdict.NOT_BLESSED
 
@@ -350,8 +370,11 @@ class _PastRunReader:
 
     def _refused(self) -> str | None:
         folder = output_folder(self._record, _TRY, "blessing", self._workdir)
-        if folder is None or number_of(self._record.output(_TRY, "blessing"), "blessed") == 1:
+        trial = self._record.output(_TRY, "blessing")
+        if folder is None or number_of(trial, "blessed") == 1:
             return None
+        if (kept := read_pruned_record(trial)) is not None:
+            return kept.refused
         # Only where there is something to read, because it loads TensorFlow.
         from components.serving_validator.outcome import read_outcome
 

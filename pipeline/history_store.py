@@ -12,6 +12,7 @@ from pathlib import Path
 from ml_metadata import MetadataStore, errors
 from ml_metadata.proto import metadata_store_pb2
 
+from components.baseline.rollback_record import Rollback, read_rollbacks
 from pipeline.workdir import Workdir
 from transform.errors import ConfigError
 
@@ -89,11 +90,8 @@ def read_runs(folder: Path) -> list[RunRecord]:
             f"{folder}: no run has begun here (there is no {file.name}); give the folder of "
             "ctnet run"
         )
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(file)
-    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
     try:
-        runs = _runs_of(MetadataStore(connection))
+        runs = _runs_of(_open(file))
     # A file that is no such store is a RuntimeError.
     except (RuntimeError, errors.StatusError) as error:
         line = " ".join(f"{error}".split())[:100]
@@ -104,6 +102,19 @@ def read_runs(folder: Path) -> list[RunRecord]:
     if not runs:
         raise ConfigError(f"{folder}: no run has begun here; start one with ctnet run")
     return runs
+
+
+def _open(file: Path) -> MetadataStore:
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str(file)
+    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+    return MetadataStore(connection)
+
+
+def read_past_rollbacks(workdir: Workdir) -> list[Rollback]:
+    """The rollbacks of a folder that came to their end, oldest first."""
+    found = read_rollbacks(_open(workdir.metadata))
+    return [one for one in found if one.state == State.COMPLETE]
 
 
 def _artifacts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import itertools
 from collections.abc import Callable, Mapping
 
@@ -75,6 +76,8 @@ def _verdict(run: PastRun) -> str:
         said = _not_blessed(run)
     elif run.verdict is Verdict.REFUSED_BY_SERVER:
         said = "refused by the server"
+    elif run.verdict is Verdict.ROLLED_BACK_FROM:
+        said = "not pushed: rolled back from"
     else:
         said = f"{where[run.verdict]} {run.step}" if run.step else f"{run.verdict} at once"
         said += f", {pushed}" if run.version else ""
@@ -184,9 +187,13 @@ def _lacks_spread(history: History) -> bool:
 def _served(history: History) -> str:
     if history.serving is None:
         return f"Served now: nothing; {Workdir(history.workdir).serving} has no version."
-    holders = [run for run in history.runs if run.served]
-    whose = f"the model of run {holders[0].number}" if holders else "of no run here"
-    return f"Served now: version {history.serving}, {whose}."
+    whose = f"the model of run {history.served}" if history.served else "of no run here"
+    served = f"Served now: version {history.serving}, {whose}"
+    back = [one for one in history.rollbacks if one.version == history.serving]
+    if back:
+        when = datetime.datetime.fromtimestamp(back[-1].when / 1000)
+        served += f", by a rollback from version {back[-1].from_version} on {when:%Y-%m-%d %H:%M}"
+    return f"{served}."
 
 
 def print_history(history: History, console: Console) -> None:

@@ -21,6 +21,7 @@ class VersionsThere:
     """The whole versions in a serving folder.
 
     Attributes:
+      names: all of them, oldest first.
       newest: the highest number, which a server takes up; None where there is no version.
     """
 
@@ -28,7 +29,8 @@ class VersionsThere:
         """Look into a folder, which need not exist."""
         there = whole_versions(serving) if serving.is_dir() else []
         self._exports = {one.folder.name: _fingerprint(one.folder) for one in there}
-        self.newest = there[-1].folder.name if there else None
+        self.names = [one.folder.name for one in there]
+        self.newest = self.names[-1] if there else None
 
     def that_hold(self, archive: Path, version: str) -> list[str]:
         """The versions that hold a model; a run from the cache may have pushed it again.

@@ -37,8 +37,7 @@ def ingest_settings(config: RunConfig, own_key: Path) -> IngestSettings:
         make_key(own_key)
     if ingest.patient_ids == "hash":
         load_key(key)
-    root = str(Path(ingest.root).resolve()) if ingest.root else None
-    return _settings(config, key, root)
+    return _settings(config, key, _resolved(ingest.root), _resolved(config.split.reference))
 
 
 def cluster_ingest_settings(config: RunConfig, own_key: str) -> IngestSettings:
@@ -48,10 +47,17 @@ def cluster_ingest_settings(config: RunConfig, own_key: str) -> IngestSettings:
       config: checked.
       own_key: the file of the key, for when the user gives none; on a volume that steps mount.
     """
-    return _settings(config, config.ingest.patient_key or own_key, config.ingest.root)
+    ingest = config.ingest
+    return _settings(config, ingest.patient_key or own_key, ingest.root, config.split.reference)
 
 
-def _settings(config: RunConfig, key: str, root: str | None) -> IngestSettings:
+def _resolved(path: str | None) -> str | None:
+    return str(Path(path).resolve()) if path else None
+
+
+def _settings(
+    config: RunConfig, key: str, root: str | None, reference: str | None
+) -> IngestSettings:
     ingest = config.ingest
     return IngestSettings(
         window=config.hounsfield.window,
@@ -66,6 +72,7 @@ def _settings(config: RunConfig, key: str, root: str | None) -> IngestSettings:
         patient_key=key if ingest.patient_ids == "hash" else None,
         span=ingest.span,
         ignore_manifest_split=config.split.ignore_manifest,
+        reference=reference,
         augment_first=_copies(config),
     )
 

@@ -15,6 +15,7 @@ from components.ct_example_gen.manifest import ManifestFacts, ManifestRow, surve
 from components.ct_example_gen.outcome import check_outcome, read_outcome
 from components.ct_example_gen.settings import STOP, SplitBy
 from components.ct_example_gen.spans import ManifestFile, list_spans, resolve_manifests
+from pipeline.beam_args import beam_args, check_beam_args
 from pipeline.config import RunConfig
 from pipeline.ingest_settings import ingest_settings
 from transform.errors import BadDataError, ConfigError
@@ -73,6 +74,13 @@ def _survey_rows(rows: list[ManifestRow]) -> ManifestFacts:
     return ManifestFacts(len(rows), 0, size, fingerprint="")
 
 
+def _seen_from(base: Path, manifest: ManifestFile) -> ManifestFile:
+    """The same manifest; paths of the reference set lead to its files, for the thumbnails."""
+    if not manifest.reference:
+        return manifest
+    return dataclasses.replace(manifest, prefix=os.path.relpath(manifest.path.parent, base))
+
+
 def _input(data: Path, config: RunConfig, out: Path) -> tuple[IngestInput, ManifestFacts, Path]:
     if data.is_dir() and not list_spans(data):
         rows = list(_files_below(data, out))
@@ -81,11 +89,14 @@ def _input(data: Path, config: RunConfig, out: Path) -> tuple[IngestInput, Manif
         facts = _survey_rows(rows)
         source = IngestInput([], count_shards(facts), SplitBy.NOTHING, rows=rows, labelled=False)
         return source, facts, data
-    manifests: list[ManifestFile] = resolve_manifests(data, config.ingest.span)
+    base = data if data.is_dir() else data.parent
+    manifests = [
+        _seen_from(base, one)
+        for one in resolve_manifests(data, config.ingest.span, config.split.reference)
+    ]
     facts = survey_manifests(manifests)
     given = facts.rows_with_split and not config.split.ignore_manifest
     split_by = SplitBy.MANIFEST if given else SplitBy.HASH
-    base = data if data.is_dir() else data.parent
     return IngestInput(manifests, count_shards(facts), split_by), facts, base
 
 
@@ -99,11 +110,12 @@ def inspect(data: Path, config: RunConfig, out: Path) -> Inspected:
 
     Raises:
       BadDataError: there is nothing to inspect.
-      ConfigError: the folder cannot be written.
+      ConfigError: the folder cannot be written, or the workers of `beam.args` cannot be used.
     """
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
+    check_beam_args(config, workdir=out)
     data = data.resolve()
     source, facts, base = _input(data, config, out.resolve())
     folder = out / "findings"
@@ -113,7 +125,7 @@ def inspect(data: Path, config: RunConfig, out: Path) -> Inspected:
         raise ConfigError(f"{out}: cannot be written ({error.strerror}); give --out") from None
     with (
         tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary,
-        beam.Pipeline(options=PipelineOptions(list(config.beam.args))) as job,
+        beam.Pipeline(options=PipelineOptions(beam_args(config))) as job,
     ):
         # Without a key of the user's, the hashes are this inspection's own: a key that lay beside
         # the page would be passed on with it.
@@ -143,6 +155,7 @@ def _why_a_run_would_stop(folder: Path, rows: int, config: RunConfig, on_leak: s
             stop_on_leak=on_leak == STOP,
             where=str(folder / quarantine.FILE_NAME),
             leaks_file=str(folder / LEAKS_FILE),
+            reference=config.split.reference,
         )
     except BadDataError as error:
         return str(error)

@@ -94,9 +94,10 @@ def count_examples(outcome: IngestOutcome) -> dict[str, dict[str, int]]:
 def find_pushed(outputs: StepOutputs, workdir: Workdir) -> PushedVersion | None:
     """The version that the run pushed, None where it did not.
 
-    A cached run pushes nothing anew. Where another version has become the newest since, or its own
-    is gone, the model is pushed again as the newest, from the archive that the Pusher keeps: what
-    a run calls pushed is what a server takes up.
+    A cached run pushes nothing anew. A model that was rolled back from stays unpushed: the Pusher
+    said so, see `components.atomic_pusher`. Where another version has become the newest since, or
+    its own is gone, the model is pushed again as the newest, from the archive that the Pusher
+    keeps: what a run calls pushed is what a server takes up.
     """
     artifact = outputs.artifact("AtomicPusher", "pushed_model")
     properties = artifact.custom_properties

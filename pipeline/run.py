@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import datetime
 import json
 import shutil
+import sqlite3
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 from components.ct_example_gen.manifest import survey_manifests
 from components.ct_example_gen.spans import resolve_manifests
 from pipeline.config import RunConfig
+from pipeline.folder_lock import alone_in
+from pipeline.full_disk import describe_full_disk
 from pipeline.leaks import describe_leaks
+from pipeline.metadata_backup import back_up_metadata, ensure_metadata
 from pipeline.run_log import output_to
 from pipeline.summary import Summary, Verdict
 from pipeline.terminal import RunDisplay
-from pipeline.workdir import Workdir, alone_in, open_workdir
+from pipeline.workdir import Workdir, open_workdir
 from trainer.weights import (
     LAST_BLESSED,
     BackboneWeights,
@@ -42,12 +47,14 @@ class RunRequest:
       data: a manifest, or a folder of spans.
       workdir: the run's folder.
       accept_leak_alarm: let a model pass although it is too good to be true.
+      refuse_drift: stop where the data has drifted from what was accepted last.
     """
 
     config: RunConfig
     data: Path
     workdir: Path
     accept_leak_alarm: bool = False
+    refuse_drift: bool = False
 
 
 def _one_line(error: BaseException) -> str:
@@ -98,7 +105,8 @@ def _execute(
     """Build and run the DAG; heavy imports stand here, so that their noise goes to the log."""
     # What can be wrong with the input is said before the libraries are waited for.
     data = request.data.resolve()
-    facts = survey_manifests(resolve_manifests(data, request.config.ingest.span))
+    config = request.config
+    facts = survey_manifests(resolve_manifests(data, config.ingest.span, config.split.reference))
     summary.fingerprint = facts.fingerprint
     summary.leaks = describe_leaks(request.config, split_given=facts.rows_with_split > 0)
     weights = _find_weights(request.config, workdir)
@@ -107,12 +115,19 @@ def _execute(
     import absl.logging
     import tfx.v1  # noqa: F401 before everything that imports TFDV or TFMA
 
+    from pipeline.beam_args import check_beam_args
     from pipeline.dag import build_pipeline, local_places
     from pipeline.ingest_settings import ingest_settings
     from pipeline.local_runner import FailedStepError, Listener, run_pipeline
+    from pipeline.rollback import models_rolled_back_from
+    from pipeline.unfinished_executions import end_unfinished_executions
     from trainer import progress
 
     absl.logging.set_verbosity(absl.logging.INFO)
+    check_beam_args(config, workdir=workdir.root)
+    # First: a rollback that was killed is an unfinished execution, too, and may have been done.
+    rolled_back_from = models_rolled_back_from(workdir)
+    end_unfinished_executions(workdir)
     settings = ingest_settings(request.config, workdir.patient_key)
     pipeline = build_pipeline(
         request.config,
@@ -120,11 +135,18 @@ def _execute(
         weights,
         workdir.metadata,
         accept_leak_alarm=request.accept_leak_alarm,
+        refuse_drift=request.refuse_drift,
+        rolled_back_from=rolled_back_from,
     )
 
     def ended(step: StepTime) -> None:
         steps.append(step)
         display.step_ended(step.name, step.seconds, step.cached)
+        try:
+            back_up_metadata(workdir)
+        except (OSError, sqlite3.Error):
+            # A run that has trained must not end for want of a copy.
+            _log_traceback()
 
     try:
         with progress.telling(display.training_progress):
@@ -146,6 +168,7 @@ def _conclude(workdir: Workdir, executions: dict[str, int], summary: Summary) ->
     from components.slice_evaluator.gate import as_json
     from components.slice_validator.drift import read_drift
     from pipeline import outputs as run_outputs
+    from pipeline import rollback
     from pipeline.rebuild_report import rebuild_report
     from transform.training_record import read_record
 
@@ -171,6 +194,7 @@ def _conclude(workdir: Workdir, executions: dict[str, int], summary: Summary) ->
             "reasons": gate.alarm.reasons,
         }
     summary.refused = read_outcome(outputs.folder("ServingValidator", "blessing")).reason
+    summary.refused = summary.refused or rollback.say_rolled_back_from(outputs, workdir)
     pushed = run_outputs.find_pushed(outputs, workdir)
     summary.verdict = Verdict.PUSHED if pushed else Verdict.NOT_BLESSED
     summary.model = str(outputs.folder("Trainer", "model") / "Format-Serving")
@@ -220,6 +244,23 @@ def _tell_why_it_stopped(summary: Summary, workdir: Workdir, began: datetime.dat
     summary.leaks += name_leaks(leaks["patient"], leaks["duplicates"])
 
 
+def _log_traceback() -> None:
+    """Write the current exception to the log, where there is space left."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
+
+
+def _leave(summary: Summary, workdir: Workdir) -> None:
+    """Write `summary.json`; a run that cannot has failed, and says why."""
+    try:
+        summary.write(workdir.summary)
+    except OSError as error:
+        line = describe_full_disk(error, [workdir.root])
+        if line is None:
+            raise
+        summary.verdict, summary.error = Verdict.FAILED, summary.error or line
+
+
 def run(request: RunRequest, display: RunDisplay, *, debug: bool = False) -> Summary:
     """Run the pipeline and leave `summary.json`.
 
@@ -232,36 +273,53 @@ def run(request: RunRequest, display: RunDisplay, *, debug: bool = False) -> Sum
       The summary; its exit code is the command's.
 
     Raises:
-      ConfigError: the folder, the weights or the devices cannot be used.
+      ConfigError: the folder, the weights or the devices cannot be used, or somebody else is at
+        work in the folder.
     """
     workdir = open_workdir(request.workdir)
+    with alone_in(workdir):
+        return run_alone(request, workdir, display, debug=debug)
+
+
+def run_alone(
+    request: RunRequest, workdir: Workdir, display: RunDisplay, *, debug: bool = False
+) -> Summary:
+    """The same in a folder that is locked already.
+
+    Raises:
+      ConfigError: the weights or the devices cannot be used.
+    """
     began = datetime.datetime.now()
     log = workdir.logs / f"run-{began:%Y%m%d-%H%M%S}.log"
     summary = Summary(request.config.name, Verdict.FAILED, log=str(log))
     steps: list[StepTime] = []
-    with alone_in(workdir), output_to(log) as (out, err):
+    with output_to(log) as (out, err):
         display.open(out, err)
         display.starting()
         try:
+            if restored := ensure_metadata(workdir):
+                display.note(str(restored))
+                display.starting()
             executions = _execute(request, workdir, display, steps, summary)
             _conclude(workdir, executions, summary)
         except ConfigError as error:
-            traceback.print_exc()
+            _log_traceback()
             summary.error = str(error)
             raise
         except BadDataError as error:
-            traceback.print_exc()
+            _log_traceback()
             if debug:
                 raise
             summary.verdict, summary.error = Verdict.BAD_DATA, str(error)
             _tell_why_it_stopped(summary, workdir, began)
         except Exception as error:
-            traceback.print_exc()
+            _log_traceback()
             if debug:
                 raise
-            summary.error = f"{error}; the traceback is in {log}"
+            full = describe_full_disk(error, [workdir.root])
+            summary.error = full or f"{error}; the traceback is in {log}"
         finally:
             display.close()
             summary.steps = [dataclasses.asdict(step) for step in steps]
-            summary.write(workdir.summary)
+            _leave(summary, workdir)
     return summary

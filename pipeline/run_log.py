@@ -12,6 +12,11 @@ from typing import TextIO
 _STDOUT, _STDERR = 1, 2
 
 
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
 @contextlib.contextmanager
 def output_to(path: Path | str) -> Iterator[tuple[TextIO, TextIO]]:
     """Send standard output and error of this process, C++ included, to a file.
@@ -22,8 +27,7 @@ def output_to(path: Path | str) -> Iterator[tuple[TextIO, TextIO]]:
     Yields:
       Text files that still write to the standard output and error of before.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     kept = [os.dup(_STDOUT), os.dup(_STDERR)]
     with contextlib.ExitStack() as stack:
         for descriptor in kept:
@@ -39,8 +43,14 @@ def output_to(path: Path | str) -> Iterator[tuple[TextIO, TextIO]]:
             os.dup2(log, _STDERR)
             yield out, err
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            try:
+                _flush()
+            except OSError:
+                # A full disk took no more of the log; the rest must not come out on the terminal.
+                with open(os.devnull, "w") as nowhere:
+                    os.dup2(nowhere.fileno(), _STDOUT)
+                    os.dup2(nowhere.fileno(), _STDERR)
+                    _flush()
             os.dup2(kept[0], _STDOUT)
             os.dup2(kept[1], _STDERR)
 

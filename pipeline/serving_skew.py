@@ -25,6 +25,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from components.slice_validator.comparison import Comparator, compare
 from components.slice_validator.drift import Difference
+from components.slice_validator.span_statistics import whole_split
+from pipeline.beam_args import IN_PROCESS
 from pipeline.outputs import StepOutputs, open_store
 from pipeline.workdir import Workdir
 from transform import ct_example
@@ -124,7 +126,7 @@ def _training(workdir: Workdir) -> _Training:
     folder = outputs.folder("StatisticsGen", "statistics") / f"Split-{ct_example.TRAIN}"
     settings = json.loads(report.custom_properties["settings"].string_value)
     low, high = settings["config"]["hounsfield"]["window"]
-    statistics = tfdv.load_stats_binary(str(folder / "FeatureStats.pb"))
+    statistics = whole_split(tfdv.load_stats_binary(str(folder / "FeatureStats.pb")))
     return _Training(statistics, (low, high), model)
 
 
@@ -329,7 +331,7 @@ def check_serving_skew(workdir: Path, requests: Sequence[Path]) -> SkewResult:
                 "slice files"
             )
         statistics = tfdv.generate_statistics_from_tfrecord(
-            str(numbers), pipeline_options=PipelineOptions(["--runner=FnApiRunner"])
+            str(numbers), pipeline_options=PipelineOptions(list(IN_PROCESS))
         )
     found = compare(
         statistics,

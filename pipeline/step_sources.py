@@ -50,6 +50,7 @@ _FACTS = (
     "components/slice_evaluator",
     "components/ct_example_gen",
     "components/traceable_trainer/origin.py",
+    "components/slice_validator/span_statistics.py",
     "transform/prediction.py",
     "transform/printable.py",
     *_PROBES,
@@ -95,7 +96,11 @@ SOURCES = {
         ("grpcio", "tensorflow-serving-api", "matplotlib"),
     ),
     "AtomicPusher": Sources(
-        ("components/atomic_pusher", "components/model_card_gen/artifact.py"),
+        (
+            "components/atomic_pusher",
+            "components/model_card_gen/artifact.py",
+            "components/object_storage",
+        ),
     ),
     "ReportGen": Sources(
         (

@@ -84,6 +84,8 @@ class Summary:
         and `predictions-*.jsonl` every test slice.
       report: the report's file.
       log: the log's file.
+      pruned: of a retraining: how many `versions`, `artifacts`, `checkpoints` and `logs` were
+        removed at its end, and their `bytes`; or an `error`, one line.
       steps: each with `name`, `seconds` and `cached`.
     """
 
@@ -107,6 +109,7 @@ class Summary:
     evaluation: str | None = None
     report: str | None = None
     log: str | None = None
+    pruned: dict[str, Any] | None = None
     steps: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     @property
@@ -121,8 +124,11 @@ class Summary:
     def write(self, path: Path) -> None:
         """Write `summary.json`, whole or not at all."""
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        unfinished.write_text(self.to_json() + "\n")
-        unfinished.replace(path)
+        try:
+            unfinished.write_text(self.to_json() + "\n")
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 def read_summary(path: Path) -> Summary | None:

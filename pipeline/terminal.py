@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -104,6 +105,11 @@ class RunDisplay:
     def starting(self) -> None:
         """Libraries are being loaded, which takes a while."""
         self._start_live_line("loading TensorFlow and TFX")
+
+    def note(self, text: str) -> None:
+        """Something that a person should know has happened before the steps."""
+        self._stop_live_line()
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def step_begun(self, name: str, number: int, steps: int) -> None:
         """A step begins."""
@@ -243,11 +249,20 @@ def _print_alarm(alarm: dict[str, Any], console: Console) -> None:
         console.print(f"  - {reason}", style="yellow", highlight=False, markup=False)
 
 
+def _say_pruned(pruned: dict[str, Any]) -> tuple[str, str]:
+    """What was removed at the end of a retraining, and the style of the line."""
+    if "error" in pruned:
+        return f"Pruning stopped: {printable(pruned['error'])}", "yellow"
+    gone = [f"{pruned[kind]} {kind}" for kind in ("versions", "artifacts") if pruned.get(kind)]
+    size = decimal(pruned["bytes"])
+    return f"{'pruned':9} {', '.join(gone) or 'nothing'} ({size})", ""
+
+
 def print_summary(summary: Summary, console: Console) -> None:
     """Print a run's summary for people."""
     console.print()
     if summary.verdict is Verdict.NOTHING_NEW:
-        console.print("Nothing new: the data is that of the last run, so nothing was done.")
+        console.print("Nothing new: this data has been tried already, so nothing was done.")
         return
     if summary.counts:
         if summary.counts["examples"]:
@@ -303,3 +318,6 @@ def print_summary(summary: Summary, console: Console) -> None:
             console.print(
                 f"{name:9} {printable(value)}", highlight=False, markup=False, soft_wrap=True
             )
+    if summary.pruned:
+        line, style = _say_pruned(summary.pruned)
+        console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)

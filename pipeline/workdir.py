@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
-from collections.abc import Iterator
+import errno
 from pathlib import Path
 
 from transform.errors import ConfigError
 from transform.prediction import MODEL_NAME
-
-
-@contextlib.contextmanager
-def alone_in(workdir: Workdir) -> Iterator[None]:
-    """Keep other runs out of a run's folder; the system drops the lock of a process that dies.
-
-    Raises:
-      ConfigError: another run is at work there.
-    """
-    with (workdir.root / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"{workdir.root}: another run is at work in this folder; wait for it, or give "
-                "another --workdir"
-            ) from None
-        yield
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +29,11 @@ class Workdir:
     def metadata(self) -> Path:
         """The ML Metadata store, SQLite."""
         return self.root / "metadata.sqlite"
+
+    @property
+    def metadata_backup(self) -> Path:
+        """The copy of the store that a run makes after each step."""
+        return self.root / "metadata.backup.sqlite"
 
     @property
     def logs(self) -> Path:
@@ -86,6 +71,11 @@ class Workdir:
         return self.root / "leaks.jsonl"
 
     @property
+    def retrainings(self) -> Path:
+        """What `ctnet retrain` tried last."""
+        return self.root / "retrainings.json"
+
+    @property
     def patient_key(self) -> Path:
         """The key of the patient ids' hashes, where no other was given."""
         return self.root / "patient.key"
@@ -96,6 +86,7 @@ def open_workdir(path: Path) -> Workdir:
 
     Raises:
       ConfigError: it cannot be made or written.
+      OSError: the disk is full.
     """
     workdir = Workdir(path.resolve())
     try:
@@ -105,6 +96,8 @@ def open_workdir(path: Path) -> Workdir:
         probe.touch()
         probe.unlink()
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise ConfigError(
             f"{path}: cannot be used as the run's folder ({error.strerror}); give --workdir"
         ) from None

@@ -109,6 +109,20 @@ class Devices:
         )
         return batches.with_options(options)
 
+    def of_all_workers(self, number: int) -> list[int]:
+        """What each worker gave, in their order; all must take part.
+
+        Args:
+          number: this worker's; fits into an int64.
+        """
+        if self.workers == 1:
+            return [number]
+        mine = self.strategy.experimental_distribute_values_from_function(
+            lambda _: tf.constant([number], tf.int64)
+        )
+        of_replicas = self.strategy.gather(mine, axis=0).numpy().tolist()
+        return list(of_replicas[:: self.replicas_of_worker])
+
     def own_folder(self, folder: str) -> str:
         """The folder itself on the chief, elsewhere one that goes when this process ends.
 
@@ -189,21 +203,28 @@ def _mirrored_strategy() -> tf.distribute.Strategy:
 
 
 def _multi_worker() -> Devices:
-    worker, workers = _place_in_cluster(os.environ.get("TF_CONFIG", ""))
+    worker, workers = place_in_cluster(os.environ.get("TF_CONFIG", ""))
     logging.info("worker %d waits for the %d workers of TF_CONFIG", worker, workers)
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, ValueError, tf.errors.OpError) as error:
         raise ConfigError(
             f"train.strategy: multi_worker cannot start ({_one_line(error)}); it needs all workers "
-            "of TF_CONFIG, and in each a process in which nothing else has used TensorFlow: call "
-            "trainer.run.run_fn there, not ctnet run"
+            "of TF_CONFIG, and in each a process in which nothing else has used TensorFlow: start "
+            "it with ctnet train-worker"
         ) from None
     return Devices(strategy, workers=workers, worker=worker)
 
 
-def _place_in_cluster(text: str) -> tuple[int, int]:
-    """The number of this worker, the chief's being 0, and how many there are."""
+def place_in_cluster(text: str) -> tuple[int, int]:
+    """The number of this worker, the chief's being 0, and how many there are.
+
+    Args:
+      text: of the environment variable TF_CONFIG.
+
+    Raises:
+      ConfigError: there is none, or it does not say that.
+    """
     form = (
         '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}} '
         "with an index of its own in each worker"

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from trainer.agreement import require_same_epoch
 from trainer.backbone_stages import cost_of_a_step, freeze_stages
 from trainer.distribution import Devices
 from trainer.dropout import dropout_generators, reset_generators
@@ -311,7 +312,8 @@ def fit(
 
     Raises:
       BadDataError: training diverged: its loss is no longer finite.
-      ConfigError: a folder cannot be written to, or the backbone has too few stages.
+      ConfigError: a folder cannot be written to, the backbone has too few stages, or the workers
+        would go on from different epochs.
     """
 
     def batches_of(epoch: int) -> tf.data.Dataset:
@@ -345,6 +347,7 @@ def fit(
         tensorboard if devices.is_chief else None,
     )
     state = fitting.state
+    require_same_epoch(devices, len(state.records), checkpoints)
     finite = True
     if len(state.records) < settings.head_epochs:
         # Steps of the head phase do not go back through the backbone.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -14,6 +15,7 @@ from absl import logging
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from trainer import pictures, training_checkpoint
+from trainer.agreement import require_same_training
 from trainer.augmentation import Augmentation
 from trainer.centre import fitted_centre
 from trainer.distribution import Devices, make_devices
@@ -54,6 +56,22 @@ def _checkpoint_folder(
     return f"{root}/{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
 
+@contextlib.contextmanager
+def _telling_of_lost_workers(config: Mapping[str, Any]) -> Iterator[None]:
+    """Say in one line that another worker ended.
+
+    Raises:
+      CtnetError: it did.
+    """
+    try:
+        yield
+    except tf.errors.UnavailableError as error:
+        raise CtnetError(
+            f"train.strategy: {config['strategy']}: a worker is gone ({error.message}); start all "
+            "of them again: training goes on from the last finished epoch"
+        ) from error
+
+
 def _on_one_device(network: Network, settings: ModelSettings, devices: Devices) -> Network:
     """The same network in float32 on this process's own device, to answer with and to export.
 
@@ -80,8 +98,8 @@ def run_fn(fn_args: FnArgs) -> None:
     outlives the process, or None.
 
     Raises:
-      ConfigError: weights that do not fit, devices that are not there, or a folder that cannot be
-        written to.
+      ConfigError: weights that do not fit, devices that are not there, a folder that cannot be
+        written to, or workers that were told different things.
       BadDataError: training diverged.
       CtnetError: a worker is gone.
     """
@@ -103,6 +121,10 @@ def run_fn(fn_args: FnArgs) -> None:
     eval_files = SplitFiles(fn_args.eval_files, transform)
     centre = fitted_centre(transform, config["hu_min"])
     negative, positive = train_files.count_by_label()
+    # Each worker may keep its checkpoints under another path, where it has begun none.
+    told = [{**config, "checkpoints": None}, fn_args.base_model, negative, positive]
+    with _telling_of_lost_workers(config):
+        require_same_training(devices, json.dumps(told, sort_keys=True))
     per_class = config["examples_per_class"]
     epoch_slices = 2 * per_class if per_class else negative + positive
     batch = GlobalBatch.of(config["batch_size"], epoch_slices, devices)
@@ -116,7 +138,7 @@ def run_fn(fn_args: FnArgs) -> None:
         fit_settings.learning_rate,
     )
     model_settings = ModelSettings(**config["model"], centre=centre)
-    with devices.scope():
+    with _telling_of_lost_workers(config), devices.scope():
         network = starting_network(
             model_settings,
             weights=config["weights"],
@@ -139,7 +161,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
     checkpoints = _checkpoint_folder(config, fn_args.base_model, train_files, eval_files)
     weigh = config["class_weights"] and per_class is None
-    try:
+    with _telling_of_lost_workers(config):
         fitted = fit(
             network,
             training=training,
@@ -153,11 +175,6 @@ def run_fn(fn_args: FnArgs) -> None:
             seed=config["seed"],
         )
         plain = _on_one_device(network, model_settings, devices)
-    except tf.errors.UnavailableError as error:
-        raise CtnetError(
-            f"train.strategy: {config['strategy']}: a worker is gone ({error.message}); start all "
-            "of them again: training goes on from the last finished epoch"
-        ) from error
     if not devices.is_chief:
         return
 

@@ -37,6 +37,7 @@ LABEL = "label"
 AGE = "age"
 SEX = "sex"
 STUDY_DATE = "study_date"
+SPAN = "span"
 
 # The splits, in the order in which a run uses them.
 TRAIN = "train"
@@ -81,6 +82,7 @@ class SliceFacts:
       age: years, None when unknown.
       sex: as the manifest writes it, None when unknown.
       study_date: as the manifest writes it, None when unknown.
+      span: number of the span that it came with, None where there are no spans (and in prediction).
     """
 
     image_id: str
@@ -90,6 +92,7 @@ class SliceFacts:
     age: float | None = None
     sex: str | None = None
     study_date: str | None = None
+    span: int | None = None
 
 
 def _feature(value: bytes | str | float | int) -> tf.train.Feature:
@@ -131,6 +134,7 @@ def make_example(
         AGE: None if facts.age is None else float(facts.age),
         SEX: facts.sex or None,
         STUDY_DATE: facts.study_date or None,
+        SPAN: facts.span,
     }
     values.update({name: value for name, value in optional.items() if value is not None})
     features = {name: _feature(value) for name, value in values.items()}

@@ -10,12 +10,17 @@ from tfx.components.pusher import executor as pusher
 from tfx.dsl.io import fileio
 from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import io_utils, proto_utils
+from tfx.utils import io_utils, json_utils, proto_utils
 
 from components.model_card_gen.artifact import MODEL_CARD
+from components.object_storage.folders import is_remote, publish_folder
 
 MODEL_CARD_KEY = "model_card"
 """Key of the input that Pusher does not have."""
+
+ROLLED_BACK_FROM = "rolled_back_from"
+"""The parameter with the ids of models that a rollback took out of serving; as a custom property of
+a pushed model, 1 where it was not pushed because it is one of them."""
 
 CARD_IN_VERSION = f"assets.extra/{MODEL_CARD}"
 """Where in a SavedModel its card lies; servers read nothing there but warm-up requests."""
@@ -23,6 +28,8 @@ CARD_IN_VERSION = f"assets.extra/{MODEL_CARD}"
 # No server takes a folder of this name for a version.
 _UNFINISHED = ".unfinished-"
 _FINGERPRINT = "fingerprint.pb"
+# Without it, no server loads a version.
+_LAST = "saved_model.pb"
 
 
 def newest_version(base: str) -> int:
@@ -40,11 +47,15 @@ def publish(model_path: str, base: str, version: str) -> str:
     """Copy a SavedModel to `base/version` so that nobody sees a part of it.
 
     The copy is made under a name that no server takes for a version and renamed when whole; what
-    an earlier, killed push left under such a name is removed first.
+    an earlier, killed push left under such a name is removed first. Object storage renames no
+    folders: there the file without which no server loads a version comes last.
 
     Returns:
       The version's folder.
     """
+    if is_remote(base):
+        publish_folder(model_path, f"{base}/{version}", last=(_LAST,))
+        return f"{base}/{version}"
     fileio.makedirs(base)
     for name in fileio.listdir(base):
         if name.startswith(_UNFINISHED):
@@ -71,6 +82,13 @@ def _lacks_card(version: str, archive: str) -> bool:
     return given and not there
 
 
+def _remove_unfinished(base: str) -> None:
+    """Remove the version that a killed push to object storage left without its last file."""
+    newest = f"{base}/{newest_version(base)}"
+    if fileio.exists(newest) and not fileio.exists(f"{newest}/{_LAST}"):
+        fileio.rmtree(newest)
+
+
 def publish_unless_newest(archive: str, base: str) -> str:
     """Have an archived model be the newest version, publishing it only where it is not.
 
@@ -84,6 +102,8 @@ def publish_unless_newest(archive: str, base: str) -> str:
     Returns:
       The newest version, which is that model.
     """
+    if is_remote(base):
+        _remove_unfinished(base)
     newest = str(newest_version(base))
     folder = f"{base}/{newest}"
     if _same_export(archive, folder) and not _lacks_card(folder, archive):
@@ -109,6 +129,11 @@ class Executor(pusher.Executor):
         )
         if not self.CheckBlessing(input_dict):
             self._MarkNotPushed(pushed)
+            return
+        model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
+        if model.id in json_utils.loads(exec_properties.get(ROLLED_BACK_FROM) or "[]"):
+            self._MarkNotPushed(pushed)
+            pushed.set_int_custom_property(ROLLED_BACK_FROM, 1)
             return
         destination = pusher_pb2.PushDestination()
         proto_utils.json_to_proto(

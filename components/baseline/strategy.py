@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import ml_metadata
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.dsl.components.common import resolver
+
+from components.baseline.rollback_record import rolled_back_from
 
 CANDIDATE = "candidate"
 MODEL = "model"
@@ -15,10 +17,20 @@ MODEL_BLESSING = "model_blessing"
 
 
 def newest_blessed_first(
-    models: list[types.Artifact], blessings: list[types.Artifact]
+    models: list[types.Artifact],
+    blessings: list[types.Artifact],
+    without: Collection[int] = (),
 ) -> Iterator[tuple[types.Artifact, types.Artifact]]:
-    """Blessed models with their blessings; the order is that of blessing, not of training."""
-    by_id = {model.id: model for model in models}
+    """Blessed models with their blessings; the order is that of blessing, not of training.
+
+    A rollback blesses the model that it serves again, so that it comes first.
+
+    Args:
+      models: all there are.
+      blessings: likewise.
+      without: ids of models to leave out.
+    """
+    by_id = {model.id: model for model in models if model.id not in without}
     for blessing in sorted(blessings, key=lambda one: one.id, reverse=True):
         model = by_id.get(
             blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY)
@@ -34,7 +46,8 @@ class LastOtherBlessedModel(resolver.ResolverStrategy):
     With TFX's own LatestBlessedModelStrategy a repeated run finds the model that its first run
     blessed, compares that model with itself, and pushes it again. Leaving the candidate out gives
     a repeated run the same baseline as before, so that it comes from the cache; and a candidate
-    that was blessed long ago still meets the one that is served now.
+    that was blessed long ago still meets the one that is served now. A model that was rolled back
+    from is served no more, so that nothing is compared with it.
     """
 
     def resolve_artifacts(
@@ -43,14 +56,16 @@ class LastOtherBlessedModel(resolver.ResolverStrategy):
         """Pick the baseline.
 
         Args:
-          store: unused.
+          store: tells of rollbacks.
           input_dict: `candidate` (one model), and all of `model` and `model_blessing`.
 
         Returns:
           `model` with one model or none, beside the candidate.
         """
         candidates = input_dict[CANDIDATE]
-        for model, blessing in newest_blessed_first(input_dict[MODEL], input_dict[MODEL_BLESSING]):
+        for model, blessing in newest_blessed_first(
+            input_dict[MODEL], input_dict[MODEL_BLESSING], without=rolled_back_from(store)
+        ):
             if all(candidate.id != model.id for candidate in candidates):
                 return {CANDIDATE: candidates, MODEL: [model], MODEL_BLESSING: [blessing]}
         return {CANDIDATE: candidates, MODEL: [], MODEL_BLESSING: []}

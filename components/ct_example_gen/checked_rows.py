@@ -15,7 +15,7 @@ from components.ct_example_gen.patient_ids import load_key, pseudonym
 from components.ct_example_gen.slice_record import QUARANTINED, to_quarantine
 from components.ct_example_gen.spans import ManifestFile
 from components.ct_example_gen.splitting import split_digest
-from transform.ct_example import SPLITS
+from transform.ct_example import EVAL, SPLITS, TEST, TRAIN
 from transform.reading import Reason
 
 
@@ -35,8 +35,8 @@ class CheckedRow:
 # What people write instead of the codes; nothing else is repeated in a detail, because a column
 # that has slipped holds names and dates.
 _HARMLESS = re.compile(
-    r"[+-]?\d{1,2}(\.\d{1,2})?|val|valid|validation|dev|training|testing|positive|negative|true|"
-    r"false|yes|no|covid|normal|unknown|na|nan|none|",
+    r"[+-]?\d{1,2}(\.\d{1,2})?|train|eval|test|val|valid|validation|dev|training|testing|"
+    r"positive|negative|true|false|yes|no|covid|normal|unknown|na|nan|none|",
     re.ASCII | re.IGNORECASE,
 )
 
@@ -45,11 +45,40 @@ def _shown(cell: str) -> str:
     return f" {cell!r}" if _HARMLESS.fullmatch(cell) else ""
 
 
+def _row_name(row: ManifestRow) -> str:
+    if row.reference:
+        return f"row {row.number} of the reference set"
+    return f"row {row.number}" + (f" of span {row.span}" if row.span else "")
+
+
+def _bad_split(row: ManifestRow, split_given: bool, reference_given: bool) -> str | None:
+    """What is wrong with the split that a row names, None where nothing is."""
+    said = f"{_row_name(row)} has split{_shown(row.split)}"
+    if row.reference:
+        if row.split in ("", TEST):
+            return None
+        return f"{said}; the reference set is the test split, whole"
+    if not split_given:
+        return None
+    if reference_given and row.split not in (TRAIN, EVAL):
+        return f"{said}; it must be {TRAIN} or {EVAL}, because split.reference is the test split"
+    if row.split not in SPLITS:
+        return f"{said}; it must be one of {', '.join(SPLITS)}"
+    return None
+
+
 class _CheckCells(beam.DoFn):
     """Pass rows whose cells can be used, under their patients' hashes."""
 
-    def __init__(self, split_given: bool, labelled: bool, key_reference: str | None):
+    def __init__(
+        self,
+        split_given: bool,
+        reference_given: bool,
+        labelled: bool,
+        key_reference: str | None,
+    ):
         self._split_given = split_given
+        self._reference_given = reference_given
         self._labelled = labelled
         self._key_reference = key_reference
         self._key: bytes | None = None
@@ -59,13 +88,14 @@ class _CheckCells(beam.DoFn):
             self._key = load_key(self._key_reference)
 
     def process(self, row: ManifestRow) -> Iterator[CheckedRow | beam.pvalue.TaggedOutput]:
-        yield from _check_cells(row, self._split_given, self._labelled, self._key)
+        bad_split = _bad_split(row, self._split_given, self._reference_given)
+        yield from _check_cells(row, bad_split, self._labelled, self._key)
 
 
 def _check_cells(
-    row: ManifestRow, split_given: bool, labelled: bool, key: bytes | None
+    row: ManifestRow, bad_split: str | None, labelled: bool, key: bytes | None
 ) -> Iterator[CheckedRow | beam.pvalue.TaggedOutput]:
-    where = f"row {row.number}" + (f" of span {row.span}" if row.span else "")
+    where = _row_name(row)
     if not row.path:
         yield to_quarantine(row.path, row.path, Reason.MISSING_FILE, f"{where} names no path")
     elif labelled and row.label not in ("0", "1"):
@@ -73,9 +103,8 @@ def _check_cells(
         yield to_quarantine(row.path, row.path, Reason.BAD_LABEL, detail)
     elif labelled and not row.patient_id:
         yield to_quarantine(row.path, row.path, Reason.NO_PATIENT, f"{where} names no patient_id")
-    elif split_given and row.split not in SPLITS:
-        detail = f"{where} has split{_shown(row.split)}; it must be one of {', '.join(SPLITS)}"
-        yield to_quarantine(row.path, row.path, Reason.BAD_SPLIT, detail)
+    elif bad_split:
+        yield to_quarantine(row.path, row.path, Reason.BAD_SPLIT, bad_split)
     elif not row.patient_id:
         yield CheckedRow(row, "")
     else:
@@ -89,21 +118,27 @@ def _file_of(row: CheckedRow) -> bytes:
 
 
 def _names_of(row: CheckedRow, first: CheckedRow) -> str:
-    name = f"row {first.cells.number}"
-    return name if first.cells.span == row.cells.span else f"{name} of span {first.cells.span}"
+    same = (first.cells.span, first.cells.reference) == (row.cells.span, row.cells.reference)
+    return f"row {first.cells.number}" if same else _row_name(first.cells)
+
+
+def _why_not_again(row: CheckedRow, first: CheckedRow) -> Reason:
+    only_first = first.cells.reference and not row.cells.reference
+    return Reason.IN_REFERENCE if only_first else Reason.DUPLICATE_ID
 
 
 def _keep_first_of_a_file(
     file_and_rows: tuple[bytes, Iterable[CheckedRow]],
 ) -> Iterator[CheckedRow | beam.pvalue.TaggedOutput]:
-    def place(row: CheckedRow) -> tuple[int, int]:
-        return int(row.cells.span or 0), row.cells.number
+    def place(row: CheckedRow) -> tuple[bool, int, int]:
+        return not row.cells.reference, int(row.cells.span or 0), row.cells.number
 
     first, *others = sorted(file_and_rows[1], key=place)
     yield first
     for row in others:
         detail = f"row {row.cells.number} names the file of {_names_of(row, first)}"
-        yield to_quarantine(row.cells.path, row.cells.path, Reason.DUPLICATE_ID, detail)
+        reason = _why_not_again(row, first)
+        yield to_quarantine(row.cells.path, row.cells.path, reason, detail)
 
 
 def _folders(row: CheckedRow) -> Iterator[tuple[bytes, CheckedRow]]:
@@ -119,13 +154,16 @@ def _refuse_files_of_folders(
 ) -> Iterator[CheckedRow | beam.pvalue.TaggedOutput]:
     """Pass a row unless its file comes with a folder that is a row too."""
     whole = folders.get(os.path.dirname(_file_of(row)))  # noqa: PTH120
-    if whole is None:
+    # A folder of the data takes no slice from the reference set: that the folder holds a copy of
+    # the slice is seen when all slices are compared.
+    if whole is None or (row.cells.reference and not whole.cells.reference):
         yield row
     else:
         detail = (
             f"row {row.cells.number} names a file in the folder that {_names_of(row, whole)} names"
         )
-        yield to_quarantine(row.cells.path, row.cells.path, Reason.DUPLICATE_ID, detail)
+        reason = _why_not_again(row, whole)
+        yield to_quarantine(row.cells.path, row.cells.path, reason, detail)
 
 
 @beam.ptransform_fn
@@ -134,6 +172,7 @@ def ReadCheckedRows(  # noqa: N802 Beam names transforms so
     manifests: Sequence[ManifestFile],
     rows: Sequence[ManifestRow],
     split_given: bool,
+    reference_given: bool,
     labelled: bool,
     key_reference: str | None,
 ) -> tuple[beam.PCollection, beam.PCollection]:
@@ -143,7 +182,9 @@ def ReadCheckedRows(  # noqa: N802 Beam names transforms so
       pipeline: the pipeline.
       manifests: what to read.
       rows: more rows, of no manifest.
-      split_given: whether a row must name its split.
+      split_given: whether a row of the data must name its split.
+      reference_given: whether the test split is a reference set, so that no row of the data may be
+        in it.
       labelled: whether a row must name its label and patient.
       key_reference: where the key of the patient ids' hashes is, None where ids are kept.
 
@@ -160,9 +201,9 @@ def ReadCheckedRows(  # noqa: N802 Beam names transforms so
         (read, more)
         | "AllRows" >> beam.Flatten()
         | "CheckCells"
-        >> beam.ParDo(_CheckCells(split_given, labelled, key_reference)).with_outputs(
-            QUARANTINED, main="rows"
-        )
+        >> beam.ParDo(
+            _CheckCells(split_given, reference_given, labelled, key_reference)
+        ).with_outputs(QUARANTINED, main="rows")
     )
     unique = (
         checked.rows

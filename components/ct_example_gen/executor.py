@@ -19,7 +19,7 @@ from components.ct_example_gen.manifest import survey_manifests
 from components.ct_example_gen.outcome import check_outcome, read_outcome
 from components.ct_example_gen.patient_ids import ENVIRONMENT, make_key
 from components.ct_example_gen.settings import STOP, IngestSettings
-from components.ct_example_gen.spans import resolve_manifests
+from components.ct_example_gen.spans import newest_span, resolve_manifests
 from transform.ct_example import SPLITS
 
 SPAN = "span"
@@ -60,7 +60,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         quarantined = artifact_utils.get_single_instance(output_dict["quarantine"])
         settings = IngestSettings.from_json(exec_properties["settings"])
-        manifests = resolve_manifests(Path(exec_properties["data"]), settings.span)
+        manifests = resolve_manifests(
+            Path(exec_properties["data"]), settings.span, settings.reference
+        )
         facts = survey_manifests(manifests)
         split_by = settings.split_source(split_given=facts.rows_with_split > 0)
 
@@ -80,8 +82,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if tf.io.gfile.exists(temporary):
             tf.io.gfile.rmtree(temporary)
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
-        if manifests[-1].span:
-            examples.set_int_custom_property(SPAN, int(manifests[-1].span))
+        newest = newest_span(manifests)
+        if newest is not None:
+            examples.set_int_custom_property(SPAN, newest)
 
         kept = exec_properties.get("findings_copy")
         if kept:
@@ -97,5 +100,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             where=f"{where}/{quarantine.FILE_NAME}",
             leaks_file=f"{where}/{findings.LEAKS_FILE}",
             examples_per_class=copies.examples_per_class if copies else None,
+            reference=settings.reference,
         )
         examples.set_string_custom_property("outcome", json.dumps(dataclasses.asdict(outcome)))

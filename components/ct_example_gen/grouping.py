@@ -2,6 +2,9 @@
 
 Slices in quarantine bind nothing. One picture under two labels is a conflict: as a rule all its
 slices go to quarantine first, so that they bind no patients either.
+
+A reference set is the test split whatever the data is: no slice of the data moves one of it out,
+and of a group with a patient in it only the reference set stays.
 """
 
 from __future__ import annotations
@@ -54,9 +57,24 @@ def _conflicting(cluster_and_labels: tuple[str, Iterable[str]]) -> Iterator[str]
         yield cluster
 
 
+def _find_conflicts(clustered: beam.PCollection, label: str) -> beam.pvalue.AsSingleton:
+    """Clusters, of (cluster, SliceRecord), that stand under two labels."""
+    return _as_set(
+        clustered
+        | f"LabelOf{label}" >> beam.MapTuple(lambda cluster, one: (cluster, one.label))
+        | f"DistinctLabelsOf{label}" >> beam.Distinct()
+        | f"LabelsOf{label}" >> beam.GroupByKey()
+        | f"Conflicting{label}" >> beam.FlatMap(_conflicting),
+        f"ConflictsOf{label}",
+    )
+
+
 def _take_conflicts_out(
-    record: SliceRecord, clusters: Mapping[str, str], conflicts: Set[str]
+    record: SliceRecord, clusters: Mapping[str, str], conflicts: Set[str], of_reference: bool
 ) -> Iterator[SliceRecord | beam.pvalue.TaggedOutput]:
+    """Pass a slice of the data, or of the reference set, unless its cluster is in conflict."""
+    if record.reference is not of_reference:
+        return
     cluster = clusters.get(record.id)
     if cluster in conflicts:
         other = f" (see {cluster})" if cluster != record.id else ""
@@ -103,9 +121,40 @@ def _with_split(
 ) -> tuple[str, SliceRecord]:
     """A record with its split filled in, keyed by its group."""
     group = groups.get(record.patient_digest, record.patient_digest)
-    if by is not SplitBy.HASH:
+    if by is not SplitBy.HASH or record.reference:
         return group, record
-    return group, dataclasses.replace(record, split=hashed_split(group, record.id, settings.split))
+    split = hashed_split(
+        group, record.id, settings.split, test_apart=settings.reference is not None
+    )
+    return group, dataclasses.replace(record, split=split)
+
+
+def _patients_of_reference(
+    group_and_members: tuple[str, Iterable[tuple[bool, str]]],
+) -> Iterator[tuple[str, frozenset[str]]]:
+    """Of a group in the data and in the reference set: who of it is in the latter."""
+    group, members = group_and_members
+    sides = collections.defaultdict(set)
+    for in_reference, patient in members:
+        sides[in_reference].add(patient)
+    if len(sides) == 2:
+        yield group, frozenset(sides[True])
+
+
+def _keep_reference_apart(
+    group_and_record: tuple[str, SliceRecord], held: Mapping[str, Set[str]]
+) -> Iterator[tuple[str, SliceRecord] | beam.pvalue.TaggedOutput]:
+    group, record = group_and_record
+    if record.reference or group not in held:
+        yield group_and_record
+        return
+    detail = (
+        f"patient {record.patient_id} is in the reference set"
+        if record.patient_id in held[group]
+        else f"patient {record.patient_id} has a picture in common with a patient of the "
+        "reference set, or with one who has"
+    )
+    yield to_quarantine(record.id, record.path, Reason.IN_REFERENCE, detail, record.frame)
 
 
 class _Sides(beam.CombineFn):
@@ -206,6 +255,28 @@ def _count_duplicates(group: DuplicateGroup) -> tuple[str, str, str]:
     return outcome.DUPLICATES, "conflict" if group.conflict else "", ""
 
 
+def _conflicts_in_reference(
+    clustered: beam.PCollection, pairs: beam.PCollection
+) -> tuple[beam.pvalue.AsSingleton, beam.pvalue.AsSingleton]:
+    """Clusters of the reference set by itself, and those of them under two labels.
+
+    Two of its slices may be joined by one of the data only; what it holds must not depend on that.
+    """
+    own = clustered | "OfReference" >> beam.Filter(lambda one: one[1].reference)
+    ids = _as_set(own | "IdsOfReference" >> beam.Map(lambda one: one[1].id), "ReferenceIds")
+    clusters = beam.pvalue.AsSingleton(
+        pairs
+        | "PairsOfReference" >> beam.Filter(lambda pair, ids: ids.issuperset(pair), ids)
+        | "ClustersOfReference" >> beam.CombineGlobally(ClusterPairs())
+    )
+    reclustered = (
+        own
+        | "RecordsOfReference" >> beam.Values()
+        | "ReferenceClustered" >> beam.FlatMap(_cluster_of, clusters)
+    )
+    return clusters, _find_conflicts(reclustered, "ReferenceCluster")
+
+
 def _as_set(values: beam.PCollection, label: str) -> beam.pvalue.AsSingleton:
     return beam.pvalue.AsSingleton(values | label >> beam.combiners.ToSet())
 
@@ -221,7 +292,8 @@ def decide(
     """Decide of every readable slice: which split, or quarantine.
 
     What stands in memory of one worker is the slices that have a near-duplicate, the patients that
-    share one, and the groups that leak: ids only, and few in data that is worth training on.
+    share one, the groups that leak, and those of the data that are in the reference set too: ids
+    only, and few in data that is worth training on.
 
     Args:
       records: SliceRecord.
@@ -237,26 +309,29 @@ def decide(
     """
     clusters = beam.pvalue.AsSingleton(pairs | "Clusters" >> beam.CombineGlobally(ClusterPairs()))
     clustered = records | "Clustered" >> beam.FlatMap(_cluster_of, clusters)
-    conflicts = _as_set(
-        clustered
-        | "LabelOfCluster" >> beam.MapTuple(lambda cluster, one: (cluster, one.label))
-        | "DistinctLabels" >> beam.Distinct()
-        | "LabelsOfCluster" >> beam.GroupByKey()
-        | "Conflicting" >> beam.FlatMap(_conflicting),
-        "Conflicts",
-    )
-    taken_out = (
-        conflicts
-        if settings.on_conflict == QUARANTINE
-        else _as_set(
-            records.pipeline | "KeepConflicts" >> beam.Create([], reshuffle=False), "NoConflicts"
-        )
-    )
-    kept = records | "TakeConflictsOut" >> beam.FlatMap(
-        _take_conflicts_out, clusters, taken_out
-    ).with_outputs(QUARANTINED, main="records")
+    conflicts = _find_conflicts(clustered, "Cluster")
+    kept_records, conflicting = records, []
+    if settings.on_conflict == QUARANTINE:
+        taken = [
+            records
+            | "TakeConflictsOut"
+            >> beam.FlatMap(_take_conflicts_out, clusters, conflicts, False).with_outputs(
+                QUARANTINED, main="records"
+            )
+        ]
+        if settings.reference is not None:
+            own = _conflicts_in_reference(clustered, pairs)
+            taken.append(
+                records
+                | "TakeConflictsOutOfReference"
+                >> beam.FlatMap(_take_conflicts_out, *own, True).with_outputs(
+                    QUARANTINED, main="records"
+                )
+            )
+        kept_records = [one.records for one in taken] | "Unconflicting" >> beam.Flatten()
+        conflicting = [one[QUARANTINED] for one in taken]
     bound = (
-        kept.records
+        kept_records
         | "KeptClustered" >> beam.FlatMap(_cluster_of, clusters)
         | "PatientOfCluster" >> beam.MapTuple(lambda cluster, one: (cluster, one.patient_digest))
         | "DistinctPatients" >> beam.Distinct()
@@ -265,15 +340,29 @@ def decide(
         | "BoundPatients" >> beam.CombineGlobally(ClusterPairs())
         | "GroupNames" >> beam.Map(group_names)
     )
-    to_split, counted_slices = kept.records, []
+    to_split, counted_slices = kept_records, []
     if examples_per_class is not None:
-        to_split = kept.records | "MakeCopies" >> MakeCopies(examples_per_class)
+        to_split = kept_records | "MakeCopies" >> MakeCopies(examples_per_class)
         counted_slices = [
-            kept.records | "CountCopied" >> beam.Map(lambda one: (outcome.COPIED, one.label, ""))
+            kept_records | "CountCopied" >> beam.Map(lambda one: (outcome.COPIED, one.label, ""))
         ]
     grouped = to_split | "WithSplit" >> beam.Map(
         _with_split, beam.pvalue.AsSingleton(bound), settings, split_by
     )
+    held = []
+    if settings.reference is not None:
+        apart = grouped | "KeepReferenceApart" >> beam.FlatMap(
+            _keep_reference_apart,
+            beam.pvalue.AsDict(
+                grouped
+                | "PatientOfGroup"
+                >> beam.MapTuple(lambda group, one: (group, (one.reference, one.patient_id)))
+                | "DistinctPatientsOfGroup" >> beam.Distinct()
+                | "PatientsOfGroup" >> beam.GroupByKey()
+                | "PatientsOfReference" >> beam.FlatMap(_patients_of_reference)
+            ),
+        ).with_outputs(QUARANTINED, main="records")
+        grouped, held = apart.records, [apart[QUARANTINED]]
     leaks = (
         grouped | "Sides" >> beam.CombinePerKey(_Sides()) | "FindLeaks" >> beam.FlatMap(_find_leak)
     )
@@ -293,7 +382,8 @@ def decide(
         *counted_slices,
     ) | "CountedGroups" >> beam.Flatten()
     quarantined = (
-        kept[QUARANTINED],
+        *conflicting,
+        *held,
         judged[QUARANTINED],
     ) | "QuarantinedByGroup" >> beam.Flatten()
     return {

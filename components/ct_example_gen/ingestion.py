@@ -132,6 +132,7 @@ def ingest(
         source.manifests,
         source.rows,
         source.split_by is SplitBy.MANIFEST,
+        settings.reference is not None,
         source.labelled,
         key_reference,
     )

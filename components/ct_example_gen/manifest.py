@@ -22,9 +22,11 @@ class ManifestRow:
     Attributes:
       number: of the data row, from 1.
       path: as the manifest writes it; below its span's folder where there are spans, so that it
-        is always relative to what was given as data, or absolute.
+        is relative to what was given as data, or absolute; `reference:/` comes first where it is
+        relative to the folder of the reference set's manifest.
       file: where that is.
       span: the row's span, empty where there are none.
+      reference: whether the row is of the reference set.
       label: `path` to `study_date` are the cells.
     """
 
@@ -34,6 +36,7 @@ class ManifestRow:
     label: str
     patient_id: str
     span: str = ""
+    reference: bool = False
     split: str = ""
     age: str = ""
     sex: str = ""
@@ -47,7 +50,7 @@ class ManifestFacts:
 
     Attributes:
       rows: number of data rows.
-      rows_with_split: how many of them name a split.
+      rows_with_split: how many of them name a split; those of the reference set do not count.
       bytes: size of all files that they name.
       fingerprint: changes when a manifest, or the size or modification time of a file that it
         names, does.
@@ -87,7 +90,13 @@ def read_manifest(manifest: ManifestFile) -> Iterator[ManifestRow]:
                 # os.path.join leaves an absolute path as it is.
                 if values["path"]:
                     values["path"] = os.path.join(manifest.prefix, values["path"])  # noqa: PTH118
-                yield ManifestRow(number=number, file=file_path, span=manifest.span, **values)
+                yield ManifestRow(
+                    number=number,
+                    file=file_path,
+                    span=manifest.span,
+                    reference=manifest.reference,
+                    **values,
+                )
     except FileNotFoundError:
         raise BadDataError(f"{path}: no such manifest") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -118,7 +127,7 @@ def survey_manifests(manifests: Sequence[ManifestFile]) -> ManifestFacts:
         digest.update(str(manifest.path.resolve().parent).encode())
         for row in read_manifest(manifest):
             rows += 1
-            rows_with_split += bool(row.split)
+            rows_with_split += bool(row.split) and not row.reference
             digest.update(repr(dataclasses.astuple(row)).encode())
             try:
                 for one_size, modified in _sizes_and_times(row.file):

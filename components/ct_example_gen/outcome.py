@@ -7,7 +7,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from transform.ct_example import SPLITS
+from transform.ct_example import SPLITS, TEST
 from transform.errors import BadDataError
 from transform.reading import Reason
 
@@ -29,7 +29,12 @@ BY_DUPLICATES = "duplicates"
 CONFLICT = "conflict"
 
 # Why slices are in quarantine that are not faulty: a setting asked for it.
-LEFT_OUT_ON_REQUEST = (Reason.LITTLE_LUNG, Reason.LEAKED_PATIENT, Reason.LEAKED_GROUP)
+LEFT_OUT_ON_REQUEST = (
+    Reason.LITTLE_LUNG,
+    Reason.LEAKED_PATIENT,
+    Reason.LEAKED_GROUP,
+    Reason.IN_REFERENCE,
+)
 
 _NAMES = {"1": "positive", "0": "negative"}
 
@@ -130,6 +135,7 @@ def check_outcome(
     where: str,
     leaks_file: str,
     examples_per_class: int | None = None,
+    reference: str | None = None,
 ) -> None:
     """Stop where going on would mislead.
 
@@ -141,6 +147,7 @@ def check_outcome(
       where: the quarantine file, for the message.
       leaks_file: the file that lists the leaks, likewise.
       examples_per_class: to which copies were to multiply each class, None where none were.
+      reference: the manifest that is the test split, None where the data has a test split itself.
 
     Raises:
       BadDataError: slices or copies were lost, none is usable, too many are quarantined, a patient
@@ -183,11 +190,17 @@ def check_outcome(
         _check_copies(outcome, examples_per_class)
     for split in SPLITS:
         for label, name in _NAMES.items():
-            if outcome.accepted[split][label] == 0:
+            if outcome.accepted[split][label]:
+                continue
+            if reference is not None and split == TEST:
                 raise BadDataError(
-                    f"the {split} split has no {name} slice; give more patients, or a split "
-                    "column in the manifest"
+                    f"the reference set has no usable {name} slice; add some to {reference}, or "
+                    f"see in {where} what became of them"
                 )
+            raise BadDataError(
+                f"the {split} split has no {name} slice; give more patients, or a split "
+                "column in the manifest"
+            )
 
 
 def _check_copies(outcome: IngestOutcome, examples_per_class: int) -> None:

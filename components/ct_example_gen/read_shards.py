@@ -21,7 +21,7 @@ from components.ct_example_gen.patient_ids import load_key, pseudonym
 from components.ct_example_gen.settings import KEEP, IngestSettings
 from components.ct_example_gen.slice_record import COUNTED, SliceRecord, to_quarantine
 from components.ct_example_gen.splitting import split_digest
-from transform.ct_example import SliceFacts, make_example
+from transform.ct_example import TEST, SliceFacts, make_example
 from transform.reading import (
     FoundSlice,
     MachineFaultError,
@@ -231,9 +231,10 @@ class ReadShard(beam.DoFn):
             frame=frame,
             shard=shard,
             label=row.cells.label,
-            split=row.cells.split,
+            split=TEST if row.cells.reference else row.cells.split,
             patient_id=patient_id,
             patient_digest=digest,
+            reference=row.cells.reference,
             facts=_facts_to_list(row, reading, statistics) if not self._with_examples else None,
         )
 
@@ -252,6 +253,7 @@ def _slice_facts(row: CheckedRow, record: SliceRecord) -> SliceFacts:
         age=_number(row.cells.age),
         sex=row.cells.sex or None,
         study_date=row.cells.study_date or None,
+        span=int(row.cells.span) if row.cells.span else None,
     )
 
 

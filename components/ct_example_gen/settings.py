@@ -47,6 +47,8 @@ class IngestSettings:
         keeps the ids as they are.
       span: which spans of a folder of them: "newest", a number or "last:K".
       ignore_manifest_split: split by hash also where the manifest gives the split.
+      reference: the manifest whose slices are the test split, whole, or None; the data is then
+        train and eval, and what of it is in the reference set too goes to quarantine.
       augment_first: make augmented copies before the split; None does not.
     """
 
@@ -62,6 +64,7 @@ class IngestSettings:
     patient_key: str | None = None
     span: str = "newest"
     ignore_manifest_split: bool = False
+    reference: str | None = None
     augment_first: AugmentedCopies | None = None
 
     def split_source(self, *, split_given: bool) -> SplitBy:

@@ -32,6 +32,7 @@ class SliceRecord:
       patient_id: as it is written everywhere.
       patient_digest: `splitting.split_digest` of the patient's own id, or of the slice's where
         nobody knows the patient.
+      reference: whether it is of the reference set.
       copy_of: the slice that this is an augmented copy of (itself, for the first), empty where no
         copies are made.
       facts: the slice as `accepted.jsonl` lists it, without id, path and split; None in a run.
@@ -45,6 +46,7 @@ class SliceRecord:
     split: str
     patient_id: str
     patient_digest: str
+    reference: bool = False
     copy_of: str = ""
     facts: dict[str, Any] | None = None
 

@@ -35,22 +35,31 @@ def split_digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _split_of_digest(digest: str, shares: SplitShares) -> str:
+def _split_of_digest(digest: str, shares: SplitShares, test_apart: bool) -> str:
     """The split that a `split_digest` falls into."""
     # 53 bits, so that the division is exact.
     position = (int(digest[:16], 16) >> 11) / 2**53
+    learnt_from = shares.train + shares.eval
+    if test_apart and position >= learnt_from:
+        # Only who would be tested is drawn again, so that a run that begins to use a reference set
+        # leaves everybody else in the split that earlier models were trained or validated on.
+        position = (position - learnt_from) / (1.0 - learnt_from) * learnt_from
     if position < shares.train:
         return TRAIN
-    return EVAL if position < shares.train + shares.eval else TEST
+    return EVAL if test_apart or position < learnt_from else TEST
 
 
-def hashed_split(patient_digest: str, image_id: str, shares: SplitShares) -> str:
+def hashed_split(
+    patient_digest: str, image_id: str, shares: SplitShares, *, test_apart: bool = False
+) -> str:
     """The split of a slice, by the digest of its patient (or of the image), the same in every run.
 
     Args:
       patient_digest: `split_digest` of the patient, or of who stands for the patient's group.
       image_id: of the slice.
       shares: of the splits.
+      test_apart: the test split comes from elsewhere; its share goes to train and eval, in
+        proportion.
     """
     digest = patient_digest if shares.by == "patient" else split_digest(image_id)
-    return _split_of_digest(digest, shares)
+    return _split_of_digest(digest, shares, test_apart)

@@ -9,6 +9,7 @@ from tfx import types
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types import artifact_utils
 
+from components.slice_validator.span_statistics import whole_split
 from transform import ct_example
 
 
@@ -74,7 +75,7 @@ def describe_split(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> S
     Args:
       statistics: of CT examples, by TFDV; a feature that is not there is unknown for all slices.
     """
-    (dataset,) = statistics.datasets
+    (dataset,) = whole_split(statistics).datasets
     features = {feature.path.step[0]: feature for feature in dataset.features}
 
     def of(name: str) -> statistics_pb2.FeatureNameStatistics:

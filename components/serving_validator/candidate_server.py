@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from typing import IO
 
 from tfx.utils import io_utils
 
+from components.serving_validator import bound_server
 from transform.errors import CtnetError
 
 START_SECONDS = 300.0
@@ -53,7 +55,10 @@ def candidate_server(model_path: str, start_seconds: float = START_SECONDS) -> I
         served = f"{folder}/1"
         io_utils.copy_dir(model_path, served)
         process = subprocess.Popen(
-            [sys.executable, "-m", "serving", folder, "--port", "0", "--no-rest"],
+            [
+                *(sys.executable, "-m", bound_server.__name__, str(os.getpid())),
+                *(folder, "--port", "0", "--no-rest"),
+            ],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

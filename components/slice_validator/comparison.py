@@ -29,6 +29,7 @@ import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from components.slice_validator.drift import Difference
+from components.slice_validator.span_statistics import whole_split
 from transform import ct_example
 
 _DIVERGENCE_BY_CHANCE = 21.67 / (8 * math.log(2))
@@ -116,8 +117,8 @@ def compare(
     """The features in which a set of slices differs from a reference more than chance explains.
 
     Args:
-      statistics: of the slices.
-      reference: of those they are compared with.
+      statistics: of the slices; where some of them are counted by themselves too, all count.
+      reference: of those they are compared with, likewise.
       schema: whose comparators hold.
       comparator: which of them.
       names: of both, for `Difference.splits`.
@@ -126,6 +127,7 @@ def compare(
     Returns:
       The differences, in the schema's order.
     """
+    statistics, reference = whole_split(statistics), whole_split(reference)
     compared = schema_pb2.Schema()
     compared.feature.extend(one for one in schema.feature if one.HasField(comparator))
     patients = count_patients(reference)

@@ -7,7 +7,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 from tfx.utils import json_utils
 
-from components.slice_validator.executor import BASELINE_STATISTICS, Executor
+from components.slice_validator.executor import BASELINE_STATISTICS, REFUSE_DRIFT, Executor
 
 
 class SliceValidatorSpec(types.ComponentSpec):
@@ -16,6 +16,7 @@ class SliceValidatorSpec(types.ComponentSpec):
     PARAMETERS = {  # noqa: RUF012 TFX reads these
         "exclude_splits": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
+        REFUSE_DRIFT: component_spec.ExecutionParameter(type=int, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
@@ -45,6 +46,7 @@ class SliceValidator(base_component.BaseComponent):
         statistics: types.BaseChannel,
         schema: types.BaseChannel,
         baseline_statistics: types.BaseChannel | None = None,
+        refuse_drift: bool = False,
         code_version: str,
     ):
         """Describe one validation.
@@ -53,6 +55,7 @@ class SliceValidator(base_component.BaseComponent):
           statistics: of the run.
           schema: the curated one.
           baseline_statistics: of the last accepted run; the channel may be empty.
+          refuse_drift: whether drift since the last accepted run stops the run.
           code_version: changes when the code of the validation does, so that the cache misses.
         """
         super().__init__(
@@ -62,6 +65,10 @@ class SliceValidator(base_component.BaseComponent):
                 exclude_splits=json_utils.dumps([]),
                 code_version=code_version,
                 anomalies=types.Channel(type=standard_artifacts.ExampleAnomalies),
-                **{BASELINE_STATISTICS: baseline_statistics},
+                # None where it may not, so that it is no part of the cache's key.
+                **{
+                    BASELINE_STATISTICS: baseline_statistics,
+                    REFUSE_DRIFT: int(refuse_drift) or None,
+                },
             )
         )

@@ -20,6 +20,7 @@ class Difference:
       distance: from 0 (alike) to 1 (nothing in common), see `comparison`.
       threshold: above which it counts.
       line: the same for a person.
+      span: the newest span of the run, where its slices of the split were compared alone.
     """
 
     feature: str
@@ -27,6 +28,7 @@ class Difference:
     distance: float
     threshold: float
     line: str
+    span: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Drift:
 
     Attributes:
       between_splits: of eval and test against train.
-      since_last_run: of each split against the same one of the last accepted run.
+      since_last_run: of each split against the same one of the last accepted run, and of what the
+        newest span gave to the split against the same.
       has_last_run: whether there was such a run to compare with.
     """
 

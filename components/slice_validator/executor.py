@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from absl import logging
@@ -16,10 +18,18 @@ from tfx.utils import io_utils
 from components.slice_validator import drift
 from components.slice_validator.comparison import Comparator, compare
 from components.slice_validator.drift import Difference, Drift
+from components.slice_validator.span_statistics import (
+    is_whole,
+    newest_span,
+    statistics_of_span,
+)
 from transform import ct_example
 from transform.errors import BadDataError
 
 BASELINE_STATISTICS = "baseline_statistics"
+
+REFUSE_DRIFT = "refuse_drift"
+"""The parameter by which drift since the last accepted run stops the run."""
 
 STATISTICS_ID = "statistics_id"
 """Custom property of the anomalies: the id of the statistics that passed."""
@@ -41,10 +51,35 @@ def _by_split(artifact: types.Artifact) -> dict[str, statistics_pb2.DatasetFeatu
     }
 
 
+def _newest_span_since(
+    splits: Mapping[str, statistics_pb2.DatasetFeatureStatisticsList],
+    before: Mapping[str, statistics_pb2.DatasetFeatureStatisticsList],
+    schema: schema_pb2.Schema,
+) -> Iterator[Difference]:
+    span = newest_span(splits.values())
+    for split in splits:
+        slices = statistics_of_span(splits[split], span) if span is not None else None
+        # A split that is of this span alone was compared as a whole.
+        if slices is None or split not in before or is_whole(slices, splits[split]):
+            continue
+        for one in compare(
+            slices,
+            before[split],
+            schema,
+            Comparator.DRIFT,
+            (split, split),
+            (f"span {span} in the {split} split", f"the {split} split of the last accepted run"),
+        ):
+            yield dataclasses.replace(one, span=span)
+
+
 def find_drift(
     statistics: types.Artifact, baseline: types.Artifact | None, schema: schema_pb2.Schema
 ) -> Drift:
     """Compare the splits of a run with each other, and with those of the last accepted run.
+
+    The newest span is compared with the last accepted run for itself, too: in a rolling window the
+    older ones would hide it.
 
     Args:
       statistics: of the run.
@@ -75,6 +110,7 @@ def find_drift(
                 (split, split),
                 (f"the {split} split", "that of the last accepted run"),
             )
+    since += _newest_span_since(splits, before, schema)
     return Drift(tuple(between), tuple(since), has_last_run=baseline is not None)
 
 
@@ -87,10 +123,11 @@ class Executor(example_validator.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> Any:
-        """Validate every split, then look for drift, which stops nothing.
+        """Validate every split, then look for drift, which stops only where it is told to.
 
         Raises:
-          BadDataError: an error-level anomaly; all of them are named.
+          BadDataError: an error-level anomaly; all of them are named. Or drift since the last
+            accepted run, where it stops; all of that is named.
         """
         self._errors: list[str] = []
         statistics = artifact_utils.get_single_instance(
@@ -115,6 +152,13 @@ class Executor(example_validator.Executor):
         found = find_drift(statistics, baselines[0], schema)
         for line in found.lines:
             logging.warning("Drift: %s.", line)
+        if found.since_last_run and exec_properties.get(REFUSE_DRIFT):
+            # No anomalies are left, so that these statistics are not accepted.
+            raise BadDataError(
+                "the data has drifted from what was accepted last: "
+                f"{'; '.join(one.line for one in found.since_last_run)}. Find out what changed, "
+                "then mend the data, or accept it with ctnet retrain --accept-drift"
+            )
         with fileio.open(f"{anomalies.uri}/{drift.FILE_NAME}", "w") as file:
             file.write(found.to_json())
         return output

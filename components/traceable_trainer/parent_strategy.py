@@ -9,6 +9,7 @@ from tfx.dsl.components.common import resolver
 from tfx.orchestration.portable.mlmd import event_lib, execution_lib
 from tfx.types import standard_component_specs
 
+from components.baseline.rollback_record import rolled_back_from
 from components.baseline.strategy import MODEL, MODEL_BLESSING, newest_blessed_first
 
 EXAMPLES = "examples"
@@ -18,7 +19,9 @@ class LastBlessedParent(resolver.ResolverStrategy):
     """Resolve the model that was blessed last; for a repeated training, the parent it had.
 
     A model that a run made and that was blessed would otherwise be the parent of the same run's
-    repetition, which could then not come from the cache, and would be blessed in its turn.
+    repetition, which could then not come from the cache, and would be blessed in its turn. For the
+    same reason a repeated training keeps a parent that was rolled back from since; a new one never
+    begins with such a model.
     """
 
     def __init__(self, custom_config: str):
@@ -61,8 +64,12 @@ class LastBlessedParent(resolver.ResolverStrategy):
           `model` with one model or none, beside the examples.
         """
         examples = input_dict[EXAMPLES]
-        blessed = newest_blessed_first(input_dict[MODEL], input_dict[MODEL_BLESSING])
         repeated = self._repeated(store, examples)
+        blessed = newest_blessed_first(
+            input_dict[MODEL],
+            input_dict[MODEL_BLESSING],
+            without=rolled_back_from(store) if repeated is None else (),
+        )
         if repeated is None:
             pairs = list(blessed)[:1]
         else:

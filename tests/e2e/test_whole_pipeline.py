@@ -9,9 +9,12 @@ import stat
 import numpy as np
 import pytest
 import tensorflow as tf
+from pyarrow import parquet
 from sklearn import metrics
 
 from components.ct_example_gen.patient_ids import load_key, pseudonym
+from serving.client import Client
+from serving.server import EmbeddedServer
 from transform import prediction, preprocessing
 
 pytestmark = pytest.mark.e2e
@@ -123,6 +126,41 @@ def test_the_served_model_answers_what_the_evaluator_computed(first_run, serving
     assert missing.code == 1
     assert "positive" in missing.out or "negative" in missing.out
     assert "nowhere.png" in missing.err
+
+
+def test_bulk_scoring_answers_what_the_served_model_answers(first_run, ctnet, tmp_path):
+    out = tmp_path / "results.csv"
+    done = ctnet(
+        *("score", "--data", first_run.manifest, "--model", first_run.workdir),
+        *("--out", out, "--out", tmp_path / "results.parquet", "--json"),
+    )
+    assert done.code == 0, done.err
+    summary = json.loads(done.out)
+    with out.open(newline="") as file:
+        scored = list(csv.DictReader(file))
+    with first_run.manifest.open() as file:
+        rows = list(csv.DictReader(file))
+    quarantine = (tmp_path / "results.quarantine.jsonl").read_text()
+    lost = [json.loads(line) for line in quarantine.splitlines()]
+    assert {row["path"] for row in rows} == {one["id"] for one in [*scored, *lost]}
+    assert len(rows) == summary["slices"] + len(lost)
+    assert summary["version"] == first_run.summary["version"]
+    key = load_key(str(first_run.workdir / "patient.key"))
+    labels = {row["path"]: row["label"] for row in rows}
+    patients = {row["path"]: pseudonym(row["patient_id"], key) for row in rows}
+    with (
+        EmbeddedServer(first_run.workdir / "serving/ctnet", port=0) as server,
+        Client(server.address) as client,
+    ):
+        said = list(client.predict_files([first_run.manifest.parent / one["id"] for one in scored]))
+    for one, answer in zip(scored, said, strict=True):
+        assert float(one["probability"]) == pytest.approx(answer.prediction.probability, abs=1e-6)
+        assert int(one["decision"]) == answer.prediction.decision
+        assert (one["label"], one["patient_id"]) == (labels[one["id"]], patients[one["id"]])
+    table = parquet.read_table(tmp_path / "results.parquet").to_pylist()
+    assert [row["probability"] for row in table] == [float(one["probability"]) for one in scored]
+    with (tmp_path / "results.patients.csv").open(newline="") as file:
+        assert {row["patient_id"] for row in csv.DictReader(file)} == set(patients.values())
 
 
 def test_training_and_serving_share_one_preprocessing(first_run):

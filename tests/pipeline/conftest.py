@@ -21,6 +21,8 @@ from pipeline.workdir import Workdir
 
 STEPS = {
     "CTExampleGen": {"examples": "Examples"},
+    "StatisticsGen": {"statistics": "ExampleStatistics"},
+    "SliceValidator": {"anomalies": "ExampleAnomalies"},
     "Trainer": {"model": "Model"},
     "Baseline": {},
     "SliceEvaluator": {"evaluation": "ModelEvaluation", "blessing": "ModelBlessing"},
@@ -103,7 +105,7 @@ class Past:
 
     def _artifact(self, kind, uri, **said):
         type_id = self.store.put_artifact_type(mlmd.ArtifactType(name=kind))
-        artifact = mlmd.Artifact(type_id=type_id, uri=str(uri))
+        artifact = mlmd.Artifact(type_id=type_id, uri=str(uri), state=mlmd.Artifact.LIVE)
         for name, value in said.items():
             field = "int_value" if isinstance(value, int) else "string_value"
             setattr(artifact.custom_properties[name], field, value)
@@ -159,13 +161,16 @@ class Past:
                 if step in cached:
                     outputs[key] = self.artifacts[name]
                     continue
-                folder = self.workdir.artifacts / step / key / str(len(list(self._all(name))))
+                # TFX calls it by the execution, which is noted when the step has ended.
+                folder = self.workdir.artifacts / step / key / str(self._next_execution())
                 folder.mkdir(parents=True)
                 said = {}
                 if name == ("SliceEvaluator", "evaluation"):
                     blessed = _write_evaluation(folder, predictions or _predict(), at_least)
                 elif name == ("SliceEvaluator", "blessing"):
-                    said = {"blessed": int(blessed)}
+                    trained = made[("Trainer", "model")]
+                    said = {"blessed": int(blessed), "current_model_id": trained.id}
+                    said["current_model"] = trained.uri
                 elif step == "ServingValidator":
                     said = {"blessed": int(refused is None)}
                     outcome = {"reason": refused, "questions": 16}
@@ -176,6 +181,8 @@ class Past:
                         said["pushed_version"] = version
                         for place in (folder, self.workdir.serving / version):
                             self.export(place, version)
+                elif key == "anomalies":
+                    said = {"statistics_id": made[("StatisticsGen", "statistics")].id}
                 elif step == "CTExampleGen" and span is not None:
                     said = {"span": span}
                 elif step == "Trainer" and parent is None:
@@ -207,9 +214,8 @@ class Past:
         (folder / "saved_model.pb").write_text("")
         (folder / "fingerprint.pb").write_text(fingerprint)
 
-    def _all(self, name):
-        folder = self.workdir.artifacts.joinpath(*name)
-        return folder.iterdir() if folder.exists() else ()
+    def _next_execution(self):
+        return max((one.id for one in self.store.get_executions()), default=0) + 1
 
 
 EVERY_STEP = tuple(step for step in STEPS if step != "Baseline")

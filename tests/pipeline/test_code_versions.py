@@ -43,8 +43,9 @@ WITHOUT_PART = {
     "Trainer": {
         "transform/png16.py",
         "transform/slice_statistics.py",
-        # It looks models up, before the step.
+        # They look models up, before the step.
         "components/baseline/strategy.py",
+        "components/baseline/rollback_record.py",
         # Whichever phantom a server is warmed up with, the model is the same.
         "transform/phantom",
     },

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from components.slice_evaluator.gate import Bounds, Minimum
-from pipeline import cli
+from pipeline import cli, retrain_command
 from pipeline.config import parse_config
 from pipeline.dag import gate_bounds
 from pipeline.summary import Summary, Verdict
@@ -38,16 +38,16 @@ def test_the_alarm_is_on_unless_it_is_turned_off():
     assert (bounds.leak_alarm, bounds.accept_leak_alarm) == (0.98, False)
 
 
-@pytest.mark.parametrize("command", ["run", "retrain"])
+@pytest.mark.parametrize(("command", "module"), [("run", cli), ("retrain", retrain_command)])
 @pytest.mark.parametrize("accepted", [True, False])
-def test_an_alarm_is_accepted_on_the_command_line(monkeypatch, tmp_path, command, accepted):
+def test_an_alarm_is_accepted_on_the_command_line(monkeypatch, tmp_path, command, module, accepted):
     requests = []
 
-    def take(request, display, *, debug):
+    def take(request, display, **_):
         requests.append(request)
         return Summary("tiny", Verdict.PUSHED)
 
-    monkeypatch.setattr(cli, command, take)
+    monkeypatch.setattr(module, command, take)
     config = tmp_path / "tiny.yaml"
     config.write_text("name: tiny\n")
     arguments = [command, "--config", str(config), "--data", "manifest.csv", "--json"]

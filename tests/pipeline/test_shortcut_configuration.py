@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pipeline.config import load_config, parse_config
-from pipeline.kubeflow import compile_for_kubeflow
+from pipeline.kubeflow.compiler import compile_for_kubeflow
 from transform.errors import ConfigError
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "covid_ct.yaml"
@@ -15,8 +15,8 @@ CONFIG = Path(__file__).resolve().parents[2] / "configs" / "covid_ct.yaml"
 def judges_inputs(output, *assignments):
     """The artifacts that the compiled pipeline gives to SliceEvaluator."""
     compile_for_kubeflow(
-        load_config(CONFIG, list(assignments)),
-        manifest="/mnt/data/manifest.csv",
+        load_config(CONFIG, ["ingest.patient_ids=keep", *assignments]),
+        data="/mnt/data/manifest.csv",
         root="gs://bucket/ctnet",
         image="registry.example/ctnet:1",
         output=output,

@@ -2,9 +2,7 @@
 
 import json
 
-from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
-    LatestBlessedModelStrategy,
-)
+from tfx.dsl.components.common.resolver import Resolver
 
 from pipeline.config import ModelConfig, TrainConfig, parse_config
 from pipeline.dag import Places, build_components
@@ -91,9 +89,10 @@ def test_history_reaches_training_only_where_it_is_asked_for():
     assert training_of(WARM)["weights"] == "none"
 
 
-def test_a_cluster_is_asked_with_a_strategy_that_its_compiler_knows():
-    parent = components_of(WARM, baseline_strategy=LatestBlessedModelStrategy)["Parent"]
-    assert parent.exec_properties["resolver_class"] is LatestBlessedModelStrategy
+def test_on_a_cluster_a_record_tells_of_history_and_no_resolver_is_asked():
+    components = components_of(WARM, local=False)
+    assert components["Trainer"].inputs["base_model"].producer_component_id == "LastAccepted"
+    assert not [one for one in components.values() if isinstance(one, Resolver)]
 
 
 def test_the_tiny_backbone_may_begin_with_the_last_blessed_model():

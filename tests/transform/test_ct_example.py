@@ -23,6 +23,7 @@ FULL = SliceFacts(
     age=41,
     sex="F",
     study_date="2020-02-11",
+    span=3,
 )
 ALWAYS = {
     ct_example.IMAGE,
@@ -68,7 +69,12 @@ def test_the_schema_parses_all_that_an_example_holds():
     for name, value in scalars.items():
         assert parsed[name].shape == []
         assert parsed[name].numpy() == value
-    known = ((ct_example.AGE, 41.0), (ct_example.SEX, b"F"), (ct_example.SPACING, np.float32(0.7)))
+    known = (
+        (ct_example.AGE, 41.0),
+        (ct_example.SEX, b"F"),
+        (ct_example.SPACING, np.float32(0.7)),
+        (ct_example.SPAN, 3),
+    )
     for name, value in known:
         assert parsed[name].values.numpy().tolist() == [value]
 

@@ -38,6 +38,7 @@ class Reason(enum.StrEnum):
     CONFLICTING_LABEL = "conflicting_label"
     LEAKED_PATIENT = "leaked_patient"
     LEAKED_GROUP = "leaked_group"
+    IN_REFERENCE = "in_reference"
     OUTSIDE_ROOT = "outside_root"
 
 

@@ -150,6 +150,7 @@ def test_the_first_version_needs_no_folder(tmp_path):
 
 
 CARD = "# Model card"
+MODEL_ID = 12
 
 
 @pytest.fixture
@@ -157,8 +158,9 @@ def push(tmp_path, base):
     """`(blessed, servable, export, card)`: the executor's PushedModel artifact."""
     archives = iter(range(100))
 
-    def run(blessed=True, servable=True, export="fingerprint", card=CARD):
+    def run(blessed=True, servable=True, export="fingerprint", card=CARD, rolled_back_from=None):
         model = standard_artifacts.Model()
+        model.id = MODEL_ID
         model.uri = str(tmp_path / "trained")
         files = {**FILES, "fingerprint.pb": export}
         write_model(tmp_path / "trained" / "Format-Serving", files)
@@ -180,7 +182,10 @@ def push(tmp_path, base):
         Executor().Do(
             inputs,
             {"pushed_model": [pushed]},
-            {"push_destination": json.dumps({"filesystem": {"base_directory": str(base)}})},
+            {
+                "push_destination": json.dumps({"filesystem": {"base_directory": str(base)}}),
+                "rolled_back_from": rolled_back_from,
+            },
         )
         return pushed
 
@@ -267,6 +272,14 @@ def test_a_push_that_dies_shows_no_version_with_or_without_a_card(
     assert read_model(base / str(version)) == {**FILES, CARD_IN_VERSION: CARD}
 
 
+def test_a_model_that_was_rolled_back_from_is_not_pushed_and_the_artifact_says_why(push, base):
+    pushed = push(rolled_back_from=json.dumps([3, MODEL_ID]))
+    assert not base.exists()
+    assert pushed.get_int_custom_property("pushed") == 0
+    assert pushed.get_int_custom_property("rolled_back_from") == 1
+    assert push(rolled_back_from=json.dumps([3])).get_int_custom_property("pushed") == 1
+
+
 def test_the_step_is_tfxs_pusher_with_one_input_and_a_code_version_more(base):
     def made(artifact_type):
         return channel.Channel(type=artifact_type)
@@ -288,3 +301,9 @@ def test_the_step_is_tfxs_pusher_with_one_input_and_a_code_version_more(base):
     sent = "push_destination"
     assert ours.exec_properties[sent] == theirs.exec_properties[sent]
     assert ours.exec_properties["code_version"] == "1"
+    # Without a rollback it is no part of the cache's key.
+    assert ours.exec_properties["rolled_back_from"] is None
+    after = AtomicPusher(
+        **inputs, push_destination=destination, code_version="1", rolled_back_from=[12, 3]
+    )
+    assert after.exec_properties["rolled_back_from"] == "[3, 12]"

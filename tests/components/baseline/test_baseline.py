@@ -3,8 +3,10 @@
 import ml_metadata
 import pytest
 from ml_metadata.proto import metadata_store_pb2
+from ml_metadata.proto.metadata_store_pb2 import Execution, ExecutionType
 from tfx.types import artifact_utils, standard_artifacts
 
+from components.baseline.rollback_record import EXECUTION_TYPE, Rollback, as_execution
 from components.baseline.strategy import CANDIDATE, MODEL, MODEL_BLESSING, LastOtherBlessedModel
 
 
@@ -29,6 +31,13 @@ class History:
         blessing.set_int_custom_property("blessed", int(blessed))
         blessing.set_int_custom_property("current_model_id", model.id)
         return self._saved(blessing)
+
+    def roll_back(self, model, from_model, state=Execution.COMPLETE):
+        type_id = self.store.put_execution_type(ExecutionType(name=EXECUTION_TYPE))
+        rollback = Rollback(model.id, "3", from_model.id, "2", state)
+        self.store.put_executions([as_execution(rollback, type_id)])
+        if state == Execution.COMPLETE:
+            self.judge(model, blessed=True)
 
     def _all(self, artifact_class):
         (stored_type,) = (
@@ -127,3 +136,41 @@ def test_a_blessing_whose_model_is_gone_is_passed_over(history):
     history.judge(kept, blessed=True)
     history.judge(gone, blessed=True)
     assert history.baseline(history.train()) == kept.id
+
+
+@pytest.fixture
+def rolled_back(history):
+    """Two blessed models, and a rollback to the first."""
+    first, second = history.train(), history.train()
+    history.judge(first, blessed=True)
+    history.judge(second, blessed=True)
+    history.roll_back(first, second)
+    return first, second
+
+
+def test_after_a_rollback_the_model_that_is_served_again_is_the_baseline(history, rolled_back):
+    first, second = rolled_back
+    assert history.baseline(history.train()) == first.id
+    # Judged again, by other bounds, it is still not what is served.
+    history.judge(second, blessed=True)
+    assert history.baseline(history.train()) == first.id
+
+
+def test_the_runs_around_a_rollback_have_the_baselines_of_their_first_time(history, rolled_back):
+    first, second = rolled_back
+    assert history.baseline(second) == first.id
+    assert history.baseline(first) is None
+
+
+def test_a_rollback_that_is_undone_changes_nothing(history, rolled_back):
+    first, second = rolled_back
+    history.roll_back(second, first)
+    assert history.baseline(history.train()) == second.id
+
+
+def test_a_rollback_that_did_not_come_to_its_end_counts_for_nothing(history):
+    first, second = history.train(), history.train()
+    history.judge(first, blessed=True)
+    history.judge(second, blessed=True)
+    history.roll_back(first, second, Execution.RUNNING)
+    assert history.baseline(history.train()) == second.id

@@ -2,9 +2,14 @@
 
 import dataclasses
 
+import apache_beam as beam
 import numpy as np
 import pytest
 import tfx.v1  # noqa: F401 before TFDV, which needs TFX's stand-in
+
+# isort: split
+
+import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 from tensorflow_data_validation import StatsOptions
 from tensorflow_data_validation.statistics.stats_impl import generate_statistics_in_memory
@@ -14,6 +19,7 @@ from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
 from components.slice_validator.drift import Drift, read_drift
 from components.slice_validator.executor import Executor
+from pipeline.dag import statistics_options
 from transform import ct_example
 from transform.ct_example import SliceFacts, StoredSlice, make_example
 from transform.phantom import draw_patient, render_slice
@@ -24,14 +30,30 @@ SIZE = 64
 SLICES = 3
 
 
-def statistics_of(examples):
+def write_statistics(examples, file):
     """TFDV's statistics, as StatisticsGen makes them."""
-    schema = text_format.Parse(SCHEMA_FILE.read_text(), schema_pb2.Schema())
-    names = [one.name for one in schema.feature if one.name != ct_example.IMAGE]
     batch = ExamplesToRecordBatchDecoder().DecodeBatch(
         [one.SerializeToString() for one in examples]
     )
-    return generate_statistics_in_memory(batch, StatsOptions(feature_allowlist=names))
+    if not any(ct_example.SPAN in one.features.feature for one in examples):
+        # What has no span is not sliced, and a Beam job takes longer than all the rest.
+        options = StatsOptions(feature_allowlist=allowed_features())
+        file.write_bytes(generate_statistics_in_memory(batch, options).SerializeToString())
+        return
+    options = statistics_options()
+    with beam.Pipeline(argv=["--runner=FnApiRunner"]) as pipeline:
+        _ = (
+            pipeline
+            | beam.Create([batch])
+            # StatisticsGen is told the options as JSON.
+            | tfdv.GenerateStatistics(StatsOptions.from_json(options.to_json()))
+            | tfdv.WriteStatisticsToBinaryFile(str(file))
+        )
+
+
+def allowed_features():
+    schema = text_format.Parse(SCHEMA_FILE.read_text(), schema_pb2.Schema())
+    return [one.name for one in schema.feature if one.name != ct_example.IMAGE]
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +61,7 @@ def phantoms():
     """`(patient numbers, changes -> CT examples)`, three slices a patient.
 
     Changes: `noise` (added, HU), `softer` (how often the kernel is applied), `offset` (HU),
-    `halved` (resolution), `source`, `spacing` (False: unknown).
+    `halved` (resolution), `source`, `spacing` (False: unknown), `span`.
     """
     patients = {}
     # Growing vessels takes longer than all the rest, and whose they are does not matter here.
@@ -64,6 +86,7 @@ def phantoms():
         halved=False,
         source="phantom",
         spacing=True,
+        span=None,
     ):
         examples = []
         draw = np.random.default_rng(0)
@@ -89,6 +112,7 @@ def phantoms():
                     patient_id=f"p{number}",
                     source=source,
                     label=number % 2,
+                    span=span,
                 )
                 examples.append(make_example(stored_slice, facts))
         return examples
@@ -117,8 +141,7 @@ def statistics_artifact(tmp_path):
         for split, examples in examples_by_split.items():
             folder = tmp_path / name / f"Split-{split}"
             folder.mkdir(parents=True)
-            content = statistics_of(examples).SerializeToString()
-            (folder / "FeatureStats.pb").write_bytes(content)
+            write_statistics(examples, folder / "FeatureStats.pb")
         return statistics
 
     return make
@@ -128,7 +151,7 @@ def statistics_artifact(tmp_path):
 def validate(tmp_path, statistics_artifact):
     """`(split -> CT examples)`: TFDV's statistics, then SliceValidator."""
 
-    def run(examples_by_split, last_run=None):
+    def run(examples_by_split, last_run=None, refuse_drift=None):
         inputs = {"statistics": [statistics_artifact("statistics", examples_by_split, 7)]}
         if last_run is not None:
             inputs["baseline_statistics"] = [statistics_artifact("baseline", last_run, 3)]
@@ -142,7 +165,7 @@ def validate(tmp_path, statistics_artifact):
         Executor().Do(
             {**inputs, "schema": [schema_artifact]},
             {"anomalies": [anomalies]},
-            {"exclude_splits": "[]"},
+            {"exclude_splits": "[]", "refuse_drift": refuse_drift},
         )
         folder = tmp_path / "anomalies"
         by_split = {

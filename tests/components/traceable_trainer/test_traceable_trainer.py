@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import tfx.v1 as tfx
+from ml_metadata.proto.metadata_store_pb2 import Execution, ExecutionType
 from tfx.types import standard_artifacts
 from tfx.utils import json_utils
 
+from components.baseline.rollback_record import EXECUTION_TYPE, Rollback, as_execution
 from components.baseline.strategy import MODEL, MODEL_BLESSING
 from components.traceable_trainer.component import TraceableTrainer
 from components.traceable_trainer.origin import origin
@@ -204,6 +206,21 @@ def test_models_that_were_not_blessed_are_no_parents(workshop):
     workshop.run(data="b", blessed=False)
     workshop.run(data="c", killed=True)
     assert workshop.run(data="d").started_from == good.model.uri
+
+
+@pytest.mark.slow
+def test_a_model_that_was_rolled_back_from_is_no_parent_of_a_new_training(workshop):
+    first = workshop.run(data="a")
+    second = workshop.run(data="b")
+    third = workshop.run(data="c")
+    store = open_store(workshop.workdir)
+    type_id = store.put_execution_type(ExecutionType(name=EXECUTION_TYPE))
+    for model in (third, second):
+        rollback = Rollback(first.model.id, "4", model.model.id, "3", Execution.COMPLETE)
+        store.put_executions([as_execution(rollback, type_id)])
+    assert workshop.run(data="d").started_from == first.model.uri
+    # What was trained before keeps the parent that it had.
+    assert workshop.run(data="c").cached
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""Object storage: artifacts are fetched to local folders, and published when they are whole."""

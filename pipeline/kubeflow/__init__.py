@@ -1,0 +1,1 @@
+"""The same DAG on Kubeflow Pipelines: its definition, and how a container runs one of its steps."""

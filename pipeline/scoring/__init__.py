@@ -1,0 +1,1 @@
+"""Bulk scoring: what a blessed model says of many slices, as a Beam job (`job`)."""
