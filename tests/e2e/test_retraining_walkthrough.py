@@ -65,7 +65,7 @@ def test_after_the_rollback_the_second_model_answers_again(walked):
         assert again == second
 
 
-def test_the_rollback_is_remembered(walked):
+def test_the_history_says_that_the_second_model_is_served(walked):
     _, folder = walked
     history = subprocess.run(
         [sys.executable, "-m", "pipeline.cli", "history", folder / "work", "--json"],
@@ -73,4 +73,4 @@ def test_the_rollback_is_remembered(walked):
         text=True,
         check=True,
     )
-    assert len(json.loads(history.stdout)["runs"]) == 3
+    assert [run["served"] for run in json.loads(history.stdout)] == [False, True, False]
