@@ -20,7 +20,7 @@ from pipeline.outputs import open_store
 from pipeline.workdir import Workdir
 from transform.training_record import read_record
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 FORKED_RUNS = Path(__file__).with_name("forked_runs.py")
 # Seeds the moments at which steps are killed.
