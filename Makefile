@@ -56,8 +56,9 @@ format: setup  ## let ruff mend what it can
 	@$(BIN)/ruff format .
 
 .PHONY: lock
-lock: setup  ## write requirements.lock anew from pyproject.toml and overrides.txt
+lock: setup  ## write requirements.lock anew from pyproject.toml and overrides.txt, and the GPU's from it
 	@$(UV) pip compile --quiet pyproject.toml --all-extras --group dev --override overrides.txt --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command "make lock" --output-file requirements.lock
+	@$(UV) pip compile --quiet deploy/requirements-gpu.in --constraint requirements.lock --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --output-file deploy/requirements-gpu.lock
 
 .PHONY: clean
 clean:  ## remove what the targets made, but for the data of runs
