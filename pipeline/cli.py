@@ -27,6 +27,7 @@ from pipeline.rollback_command import rollback
 from pipeline.run import RunRequest, run
 from pipeline.run_log import hushed, output_to
 from pipeline.run_options import (
+    DEBUG,
     AcceptLeakAlarmOption,
     ConfigOption,
     DataOption,
@@ -35,12 +36,14 @@ from pipeline.run_options import (
     WorkdirOption,
     run_request,
     show_summary,
+    wants_debug,
 )
 from pipeline.score_command import score
 from pipeline.shipped_config import shipped_config
 from pipeline.submit_command import submit
 from pipeline.summary import ExitCode
 from pipeline.terminal import RunDisplay, print_summary
+from pipeline.termination import Terminated, raising_on_sigterm
 from pipeline.train_worker_command import train_worker
 from serving.serve_command import serve
 from transform.errors import BadDataError, ConfigError, CtnetError
@@ -57,9 +60,6 @@ prepare_app = typer.Typer(help="Turn a public data set into a manifest.", no_arg
 app.add_typer(prepare_app, name="prepare")
 compile_app = typer.Typer(help="Write the pipeline for another orchestrator.", no_args_is_help=True)
 app.add_typer(compile_app, name="compile")
-
-_DEBUG = "--debug"
-_debug = False
 
 _DEFAULTS = RunConfig()
 
@@ -110,7 +110,7 @@ def run_command(
     stays), 4 bad data, 1 anything else.
     """
     request = run_request(config, data, workdir, settings, accept_leak_alarm)
-    summary = run(request, RunDisplay(), debug=_debug)
+    summary = run(request, RunDisplay(), debug=wants_debug())
     show_summary(summary, as_json)
     raise typer.Exit(summary.exit_code)
 
@@ -146,7 +146,7 @@ def demo(
         highlight=False,
         soft_wrap=True,
     )
-    summary = run(RunRequest(config, manifest, workdir), RunDisplay(), debug=_debug)
+    summary = run(RunRequest(config, manifest, workdir), RunDisplay(), debug=wants_debug())
     if summary.exit_code is not ExitCode.PUSHED:
         show_summary(summary, as_json)
         raise typer.Exit(summary.exit_code)
@@ -534,17 +534,20 @@ def _exit_code_of(error: CtnetError) -> ExitCode:
 
 def main() -> None:
     """Run the command line; errors that a user can cause end in one line."""
-    global _debug
-    _debug = _DEBUG in sys.argv[1:]
     try:
-        app([argument for argument in sys.argv[1:] if argument != _DEBUG])
+        with raising_on_sigterm():
+            app([argument for argument in sys.argv[1:] if argument != DEBUG])
+    except Terminated:
+        # Beam adds words of its own to what passes through it.
+        typer.echo("ctnet: ended by SIGTERM", err=True)
+        sys.exit(Terminated.exit_code)
     except CtnetError as error:
-        if _debug:
+        if wants_debug():
             raise
         typer.echo(f"ctnet: {error}", err=True)
         sys.exit(_exit_code_of(error))
     except Exception as error:
-        if _debug:
+        if wants_debug():
             raise
         line = describe_full_disk(error, places_in(sys.argv[1:]))
         if line is None:

@@ -465,6 +465,11 @@ class RetrainConfig(Section):
     keep_runs: PositiveInt = Field(
         5, description="the last that came to their end, whose artifacts stay, all of them"
     )
+    keep: list[PositiveInt] = Field(
+        [],
+        description="numbers of versions that are kept however old, such as those that a server "
+        "is pinned to; with what a rollback to them takes",
+    )
 
 
 class RunConfig(Section):

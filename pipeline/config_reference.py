@@ -35,7 +35,7 @@ def _say_type(annotation: Any) -> str:
     if origin is tuple:
         return "two numbers"
     if origin is list:
-        return "list of text"
+        return f"list of {_say_type(get_args(annotation)[0])}"
     if section_of(annotation):
         return "section"
     names = {int: "integer", float: "number", str: "text", bool: "`true`, `false`"}

@@ -84,20 +84,25 @@ def read_runs(folder: Path) -> list[RunRecord]:
     Raises:
       ConfigError: there is none, no run has begun there, or its metadata cannot be read.
     """
-    file = Workdir(folder.resolve()).metadata
-    if not file.is_file():
-        raise ConfigError(
-            f"{folder}: no run has begun here (there is no {file.name}); give the folder of "
-            "ctnet run"
+    workdir = Workdir(folder.resolve())
+    file = workdir.metadata
+    otherwise = "give the folder of ctnet run"
+    if workdir.metadata_backup.is_file():
+        otherwise = (
+            f"its copy {workdir.metadata_backup.name} is there, and the next ctnet run, retrain, "
+            "rollback or prune restores it"
         )
+        if not file.is_file():
+            raise ConfigError(f"{file}: lost; {otherwise}")
+    if not file.is_file():
+        raise ConfigError(f"{folder}: no run has begun here (there is no {file.name}); {otherwise}")
     try:
         runs = _runs_of(_open(file))
     # A file that is no such store is a RuntimeError.
     except (RuntimeError, errors.StatusError) as error:
         line = " ".join(f"{error}".split())[:100]
         raise ConfigError(
-            f"{folder / file.name}: cannot be read as ML Metadata ({line}); give the folder of "
-            "ctnet run"
+            f"{folder / file.name}: cannot be read as ML Metadata ({line}); {otherwise}"
         ) from None
     if not runs:
         raise ConfigError(f"{folder}: no run has begun here; start one with ctnet run")

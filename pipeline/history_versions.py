@@ -32,12 +32,13 @@ class VersionsThere:
         self.names = [one.folder.name for one in there]
         self.newest = self.names[-1] if there else None
 
-    def that_hold(self, archive: Path, version: str) -> list[str]:
+    def that_hold(self, archive: Path, version: str | None = None) -> list[str]:
         """The versions that hold a model; a run from the cache may have pushed it again.
 
         Args:
           archive: what the Pusher kept of it.
-          version: the number that it was pushed under; tells it where fingerprints do not.
+          version: the number that it was pushed under, if it is known; tells it where fingerprints
+            do not.
         """
         own = _fingerprint(archive)
         return [

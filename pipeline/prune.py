@@ -19,7 +19,9 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from ml_metadata.proto.metadata_store_pb2 import Artifact, Execution
 
+from components.baseline.pushed_models import models_ever_pushed
 from components.baseline.rollback_record import read_rollbacks, rolled_back_from
+from components.baseline.rolled_back_statistics import rolled_back_statistics
 from pipeline.folder_lock import alone_in
 from pipeline.history import read_history
 from pipeline.history_index import EVALUATE, number_of, versions_of
@@ -27,6 +29,7 @@ from pipeline.history_pruned import PrunedRecord
 from pipeline.history_store import RunRecord, read_runs
 from pipeline.history_versions import VersionsThere
 from pipeline.metadata_backup import back_up_metadata
+from pipeline.past_workdir import past_workdir, restore_lost_metadata
 from pipeline.workdir import Workdir
 
 WORK = "ctnet prune"
@@ -47,10 +50,12 @@ class Policy:
     Attributes:
       versions: of the serving folder, so many of the newest.
       runs: so many of the last that came to their end, and all that began after the first of them.
+      pinned: numbers of versions that stay however old, if they are there.
     """
 
     versions: int
     runs: int
+    pinned: frozenset[int] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,11 +109,11 @@ def prune(
     """Prune a folder that nobody is at work in.
 
     Raises:
-      ConfigError: no run has begun there, or somebody is at work there.
+      ConfigError: no run has begun there, somebody is at work there, or the metadata is lost.
     """
-    read_runs(folder)  # Says what is wrong with the folder before a lock is left in it.
-    workdir = Workdir(folder.resolve())
+    workdir = past_workdir(folder)
     with alone_in(workdir, work=WORK, wait=wait, tell=tell):
+        restore_lost_metadata(workdir, tell)
         return prune_alone(workdir, policy, dry_run=dry_run)
 
 
@@ -123,6 +128,7 @@ def prune_alone(workdir: Workdir, policy: Policy, *, dry_run: bool = False) -> P
     Raises:
       ConfigError: no run has begun there.
       OSError: something cannot be removed; the rest waits for the next time.
+      OSError, sqlite3.Error: the metadata cannot be copied; no artifact's folder was removed.
     """
     # The store that may be written; the readers of the history open their own, read-only.
     connection = metadata_store_pb2.ConnectionConfig()
@@ -146,7 +152,10 @@ class _Pruner:
 
     def prune(self) -> Pruned:
         keep_runs = self._kept_runs()
-        keep_versions = self._there.names[-self._policy.versions :]
+        newest = self._there.names[-self._policy.versions :]
+        keep_versions = [
+            one for one in self._there.names if one in newest or int(one) in self._policy.pinned
+        ]
         self._pruned.kept_versions = keep_versions
         self._pruned.kept_runs = [one.run for one in keep_runs]
         old_versions = [name for name in self._there.names if name not in keep_versions]
@@ -156,8 +165,6 @@ class _Pruner:
         self._remove_artifacts(keep_runs, kept)
         self._remove_checkpoints(keep_runs)
         self._remove_logs(keep_runs)
-        if not self._pruned.dry_run and self._pruned.removed:
-            back_up_metadata(self._workdir)
         return self._pruned
 
     def _kept_runs(self) -> list[RunRecord]:
@@ -228,7 +235,7 @@ class _Pruner:
 
     def _last_blessed(self) -> set[int]:
         """The models that the next run of each pipeline begins with and is compared with."""
-        out = rolled_back_from(self._store)
+        served = models_ever_pushed(self._store) - set(rolled_back_from(self._store))
         found: dict[str, int] = {}
         blessings = [
             one
@@ -239,7 +246,7 @@ class _Pruner:
         ]
         for blessing in sorted(blessings, key=lambda one: one.id):
             model = number_of(blessing, "current_model_id")
-            if model is None or model in out or not self._is(model, "Model"):
+            if model not in served or not self._is(model, "Model"):
                 continue
             for context in self._store.get_contexts_by_artifact(model):
                 if context.type == "pipeline":
@@ -247,7 +254,12 @@ class _Pruner:
         return set(found.values())
 
     def _last_accepted(self) -> set[int]:
-        """The statistics that passed last, in each pipeline, with the anomalies that say so."""
+        """The statistics that passed last, in each pipeline, with the anomalies that say so.
+
+        Back to those that the next run is compared with: statistics of a model that was rolled back
+        from are passed over then, until the rollback is undone.
+        """
+        out = rolled_back_statistics(self._store)
         kept: set[int] = set()
         pipelines: set[str] = set()
         for record in reversed(self._runs):
@@ -257,7 +269,8 @@ class _Pruner:
             anomalies = validated.outputs.get("anomalies")
             statistics = number_of(anomalies, _STATISTICS_ID)
             if anomalies is not None and statistics is not None:
-                pipelines.add(record.pipeline)
+                if statistics not in out:
+                    pipelines.add(record.pipeline)
                 kept |= {anomalies.id, statistics}
         return kept
 
@@ -316,6 +329,9 @@ class _Pruner:
             for one in dying:
                 one.state = Artifact.DELETED
             self._store.put_artifacts(dying)
+        if not self._pruned.dry_run and (dying or folders):
+            # A copy of before would have the cache hand out what is gone, were it restored.
+            back_up_metadata(self._workdir)
         for folder in folders:
             self._remove("artifact", folder)
 

@@ -61,6 +61,16 @@ def prune(
     keep_runs: Annotated[
         int, typer.Option("--keep-runs", min=1, help="The last that came to their end.")
     ] = _DEFAULTS.keep_runs,
+    keep: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--keep",
+            min=1,
+            metavar="VERSION",
+            help="A version that stays however old, such as one that a server is pinned to; may "
+            "be given several times.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be removed.")
     ] = False,
@@ -79,7 +89,7 @@ def prune(
         from pipeline.prune import prune as prune_folder
     pruned = prune_folder(
         workdir,
-        Policy(keep_versions, keep_runs),
+        Policy(keep_versions, keep_runs, frozenset(keep or ())),
         dry_run=dry_run,
         wait=60.0 * wait,
         tell=lambda line: typer.echo(f"ctnet: {line}", err=True),

@@ -22,16 +22,19 @@ from components.baseline.rollback_record import (
     rolled_back_from,
 )
 from pipeline.folder_lock import alone_in
-from pipeline.history_index import output_folder, version_of
+from pipeline.history_index import folder_of, output_folder, version_of
 from pipeline.history_store import RunRecord, read_runs
 from pipeline.history_versions import VersionsThere
 from pipeline.metadata_backup import back_up_metadata
 from pipeline.outputs import StepOutputs, open_store
+from pipeline.past_workdir import past_workdir, restore_lost_metadata
 from pipeline.workdir import Workdir
 from transform.errors import ConfigError
 
 WORK = "ctnet rollback"
 _TRAIN, _PUSH = "Trainer", "AtomicPusher"
+# Where TFX has a Trainer put the SavedModel in its model.
+_EXPORT = "Format-Serving"
 _SHOWN = 8
 
 
@@ -42,7 +45,7 @@ class PushedModel:
     Attributes:
       model: id of its artifact.
       run: number, from 1, of the run that trained and pushed it.
-      archive: the SavedModel that the Pusher kept.
+      archive: the SavedModel that the Pusher kept; the Trainer's own where it was killed.
       versions: all numbers that it has had, oldest first.
     """
 
@@ -85,6 +88,9 @@ def pushed_models(
 ) -> list[PushedModel]:
     """The models that runs of a folder pushed, in the order in which they were served first.
 
+    A push that was killed may have published its version before the metadata knew of it: such a
+    model is known by its export.
+
     Args:
       workdir: the folder.
       runs: oldest first.
@@ -111,6 +117,13 @@ def pushed_models(
             # Pushed again after its first archive was removed.
             archive = before.archive if before.archive.is_dir() else archive
         found[model.id] = PushedModel(model.id, number, archive, tuple(sorted(numbers)))
+    for number, record in enumerate(runs, 1):
+        model = record.output(_TRAIN, "model")
+        if model is None or model.id in found:
+            continue
+        export = folder_of(model, workdir) / _EXPORT
+        if held := there.that_hold(export):
+            found[model.id] = PushedModel(model.id, number, export, tuple(sorted(map(int, held))))
     return sorted(found.values(), key=lambda one: one.versions)
 
 
@@ -175,14 +188,15 @@ def roll_back(
       version: a number that the model to serve has had; None is the one that was served last of
         those that are older than the one that is served now, and were not rolled back from.
       wait: seconds, for a run that is at work in the folder.
-      tell: called with a line where it waits.
+      tell: called with a line where it waits, or restores the metadata.
 
     Raises:
-      ConfigError: there is no such version, nothing to go back to, or its archive was pruned.
+      ConfigError: there is no such version, nothing to go back to, or its archive was pruned; or
+        the metadata is lost.
     """
-    read_runs(folder)  # Says what is wrong with the folder before a lock is left in it.
-    workdir = Workdir(folder.resolve())
+    workdir = past_workdir(folder)
     with alone_in(workdir, work=WORK, wait=wait, tell=tell):
+        restore_lost_metadata(workdir, tell)
         store = open_store(workdir)
         settled = settle_rollbacks(workdir, store)
         result = _roll_back(folder, workdir, store, version, settled)

@@ -239,7 +239,8 @@ def _named(name: str) -> str:
 def _look(endpoint: Endpoint) -> None:
     request = urllib.request.Request(f"{endpoint.host.rstrip('/')}{_HEALTH}")
     if endpoint.token:
-        request.add_header("Authorization", f"Bearer {endpoint.token}")
+        # Where the endpoint sends this on to is another's host, perhaps.
+        request.add_unredirected_header("Authorization", f"Bearer {endpoint.token}")
     try:
         with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
             json.loads(answer.read())

@@ -7,8 +7,10 @@ here, and nothing that is imported here, may use it before `run_fn` does.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +29,7 @@ STRATEGY = "multi_worker"
 _TRANSFORM = "Transform"
 _EXAMPLES, _GRAPH = "transformed_examples", "transform_graph"
 _TF_CONFIG = "TF_CONFIG"
+_REQUEST = "request.sha256"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +72,15 @@ class WorkerRequest:
         """Training record, pictures and TensorBoard's logs."""
         return self.out / "model_run"
 
+    def identity(self) -> str:
+        """The same for a worker that is started again, and another for another training."""
+        files = [
+            (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+            for path in sorted(self.transformed.examples.glob("Split-*/*"))
+        ]
+        parts = [self.config.model_dump_json(), str(self.transformed), str(self.parent), files]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
 
 @dataclasses.dataclass(frozen=True)
 class WorkerResult:
@@ -79,12 +91,14 @@ class WorkerResult:
       workers: how many there were.
       model: the export.
       model_run: the training record's folder.
+      before: whether the training was over already, so that nothing was left to do.
     """
 
     worker: int
     workers: int
     model: str
     model_run: str
+    before: bool = False
 
 
 def set_cluster(addresses: str | None, worker: int | None) -> None:
@@ -163,8 +177,7 @@ def train_as_worker(
             f"{STRATEGY}; set that or auto"
         )
     _require_files(request.transformed.graph / "transform_fn", "--transform-graph")
-    if (request.model / "saved_model.pb").exists():
-        raise ConfigError(f"--out {request.out}: there is a model already; give another folder")
+    over = _is_over(request)
     wanted = config.model.weights
     if wanted == LAST_BLESSED and request.parent is None:
         raise ConfigError(
@@ -187,11 +200,19 @@ def train_as_worker(
         from trainer.run import run_fn
         from transform.ct_example import EVAL, TRAIN
         from transform.preprocessing import IMAGE
+        from transform.whole_file import write_whole
 
     splits = {split: request.transformed.examples / f"Split-{split}" for split in (TRAIN, EVAL)}
     for folder in splits.values():
         _require_files(folder, "--examples")
     worker, workers = place_in_cluster(os.environ.get(_TF_CONFIG, ""))
+    if over:
+        if worker == 0:
+            # Left by one that was stopped after its record was written.
+            shutil.rmtree(request.out / "checkpoints", ignore_errors=True)
+        return WorkerResult(
+            worker, workers, str(request.model), str(request.model_run), before=True
+        )
     graph = str(request.transformed.graph)
     size = tft.TFTransformOutput(graph).transformed_feature_spec()[IMAGE].shape[0]
     if size != config.transform.image_size:
@@ -199,6 +220,10 @@ def train_as_worker(
             f"transform.image_size: {config.transform.image_size}, but {graph} makes images of "
             f"{size} px; give the configuration that the examples were made with"
         )
+    if worker == 0:
+        # Half of an export, from a worker that was stopped in it.
+        shutil.rmtree(request.model, ignore_errors=True)
+        write_whole(str(request.out / _REQUEST), request.identity().encode())
     joining(worker, workers)
     with telling(listener):
         run_fn(
@@ -217,6 +242,25 @@ def train_as_worker(
             )
         )
     return WorkerResult(worker, workers, str(request.model), str(request.model_run))
+
+
+def _is_over(request: WorkerRequest) -> bool:
+    """Whether this very training has come to its end, as the record, written last, tells.
+
+    Raises:
+      ConfigError: another one has.
+    """
+    if not (request.model / "saved_model.pb").exists():
+        return False
+    with hushed():
+        from transform.training_record import FILE_NAME
+
+    if not (request.model_run / FILE_NAME).exists():
+        return False
+    path = request.out / _REQUEST
+    if path.is_file() and path.read_text() == request.identity():
+        return True
+    raise ConfigError(f"--out {request.out}: there is a model already; give another folder")
 
 
 def _require_files(folder: Path, option: str) -> None:

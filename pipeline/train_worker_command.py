@@ -107,5 +107,7 @@ def train_worker(
     )
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(result), indent=2))
+    elif result.before:
+        typer.echo(f"trained already: {result.model}; to train again, give another --out")
     elif result.worker == 0:
         typer.echo(f"model  {result.model}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,19 +20,22 @@ from trainer import pictures, training_checkpoint
 from trainer.agreement import require_same_training
 from trainer.augmentation import Augmentation
 from trainer.centre import fitted_centre
-from trainer.distribution import Devices, make_devices
+from trainer.distribution import Devices, make_devices, place_in_cluster
 from trainer.export import Decision, ServedModel
 from trainer.fitting import FitSettings, fit
 from trainer.flip_average import flip_averaged
 from trainer.global_batch import GlobalBatch, scaled
 from trainer.input import SplitFiles, training_epoch, validation_batches
 from trainer.model import ModelSettings, Network, build_network
+from trainer.trained_network import TrainedNetwork, is_trained
 from trainer.validation import Rule, Validation
 from trainer.warm_start import network_folder, save_network, starting_network
 from trainer.weights import RANDOM_WEIGHTS
 from transform.errors import CtnetError
 from transform.package_versions import package_versions
 from transform.training_record import TrainingRecord
+
+_MULTI_WORKER = "multi_worker"
 
 
 def _class_weight(negative: int, positive: int) -> dict[int, float]:
@@ -84,10 +89,172 @@ def _on_one_device(network: Network, settings: ModelSettings, devices: Devices) 
     return plain
 
 
+@dataclasses.dataclass(frozen=True)
+class _Data:
+    """What Transform left."""
+
+    transform: tft.TFTransformOutput
+    training: SplitFiles
+    validation: SplitFiles
+
+    @classmethod
+    def of(cls, fn_args: FnArgs) -> _Data:
+        transform = tft.TFTransformOutput(fn_args.transform_output)
+        return cls(
+            transform,
+            SplitFiles(fn_args.train_files, transform),
+            SplitFiles(fn_args.eval_files, transform),
+        )
+
+    def model_settings(self, config: Mapping[str, Any]) -> ModelSettings:
+        centre = fitted_centre(self.transform, config["hu_min"])
+        return ModelSettings(**config["model"], centre=centre)
+
+
+def _is_chief(config: Mapping[str, Any]) -> bool:
+    """Whether this is the worker that exports, before any device is looked for."""
+    if config["strategy"] != _MULTI_WORKER:
+        return True
+    worker, _ = place_in_cluster(os.environ.get("TF_CONFIG", ""))
+    return worker == 0
+
+
+def _train(
+    fn_args: FnArgs, data: _Data, devices: Devices, checkpoints: str | None
+) -> TrainedNetwork:
+    """The network that all workers come to, on each of them."""
+    config: dict[str, Any] = fn_args.custom_config
+    negative, positive = data.training.count_by_label()
+    # Each worker may keep its checkpoints under another path, where it has begun none.
+    told = [{**config, "checkpoints": None}, fn_args.base_model, negative, positive]
+    with _telling_of_lost_workers(config):
+        require_same_training(devices, json.dumps(told, sort_keys=True))
+    per_class = config["examples_per_class"]
+    epoch_slices = 2 * per_class if per_class else negative + positive
+    batch = GlobalBatch.of(config["batch_size"], epoch_slices, devices)
+    fit_settings = scaled(FitSettings(**config["fit"]), devices.replicas)
+    logging.info(
+        "a step takes %d slices: %d replicas with %d each; learning rate %g, that of one replica "
+        "times their number",
+        batch.slices,
+        devices.replicas,
+        batch.slices // devices.replicas,
+        fit_settings.learning_rate,
+    )
+    model_settings = data.model_settings(config)
+    with _telling_of_lost_workers(config), devices.scope():
+        network = starting_network(
+            model_settings,
+            weights=config["weights"],
+            base_model=fn_args.base_model,
+            warm_start=config["warm_start"],
+        )
+
+    def training(epoch: int) -> tf.data.Dataset:
+        return training_epoch(
+            data.training,
+            epoch=epoch,
+            batch_size=batch.of_worker,
+            augmentation=Augmentation(**config["augmentation"]),
+            centre=model_settings.centre,
+            per_class=per_class,
+            seed=config["seed"],
+            worker=devices.worker,
+            workers=devices.workers,
+        )
+
+    weigh = config["class_weights"] and per_class is None
+    with _telling_of_lost_workers(config):
+        fitted = fit(
+            network,
+            training=training,
+            validation=validation_batches(data.validation, batch.slices),
+            steps=batch.steps,
+            class_weight=_class_weight(negative, positive) if weigh else None,
+            settings=fit_settings,
+            devices=devices,
+            checkpoints=checkpoints,
+            tensorboard=f"{fn_args.model_run_dir}/tensorboard",
+            seed=config["seed"],
+        )
+        plain = _on_one_device(network, model_settings, devices)
+    return TrainedNetwork(plain, fitted, devices.replicas, batch.slices, fit_settings.learning_rate)
+
+
+def _hand_over(
+    trained: TrainedNetwork, settings: ModelSettings, devices: Devices, checkpoints: str
+) -> None:
+    """Let the workers end only when the chief can export without them.
+
+    Raises:
+      ConfigError: the network cannot be written.
+      CtnetError: the chief is gone before that.
+    """
+    if devices.workers == 1:
+        # Who has trained alone goes on from the last epoch, with nobody to wait for.
+        return
+    if not devices.is_chief:
+        with _telling_of_lost_workers({"strategy": _MULTI_WORKER}):
+            devices.of_all_workers(devices.worker)
+        return
+    trained.write(settings, checkpoints)
+    try:
+        devices.of_all_workers(devices.worker)
+    except tf.errors.OpError:
+        # Who is started again sees that training is over.
+        logging.warning("another worker is gone; it is not needed any more")
+
+
+def _export(fn_args: FnArgs, data: _Data, trained: TrainedNetwork) -> None:
+    """Calibrate, choose the operating point, and write; the training record comes last."""
+    config: dict[str, Any] = fn_args.custom_config
+    settings = data.model_settings(config)
+    plain, fitted = trained.network, trained.fitted
+    model = flip_averaged(plain.model) if config["flip_average"] else plain.model
+    rule = Rule(
+        config["operating_point"],
+        config["target_sensitivity"],
+        config["resamples"],
+        config["seed"],
+    )
+    validated = Validation.of(model, data.validation, trained.global_batch_size, rule)
+    decision = Decision(validated.temperature, validated.point.threshold)
+    ServedModel(
+        plain,
+        data.transform,
+        decision,
+        tuple(config["window"]),
+        flip_average=config["flip_average"],
+    ).save(fn_args.serving_model_dir)
+    save_network(plain, settings, network_folder(fn_args.serving_model_dir))
+    pictures.draw_learning_curves(fitted.records, fitted.kept).write(fn_args.model_run_dir)
+    validated.draw(fn_args.model_run_dir)
+    TrainingRecord(
+        epochs=fitted.records,
+        training_slices=data.training.count_by_label(),
+        centre=settings.centre,
+        temperature=validated.temperature,
+        calibration_error=validated.calibration_error(),
+        negative_log_likelihood=validated.negative_log_likelihood(),
+        threshold=validated.point.threshold,
+        operating_point=validated.point,
+        validation=validated.figures(),
+        seed=config["seed"],
+        replicas=trained.replicas,
+        global_batch_size=trained.global_batch_size,
+        learning_rate=trained.learning_rate,
+        resumed_from=fitted.resumed_from,
+        warm_start=fn_args.base_model,
+        versions=package_versions(),
+        cautions=validated.cautions(),
+    ).write(fn_args.model_run_dir)
+
+
 def run_fn(fn_args: FnArgs) -> None:
     """Fit, calibrate, choose the operating point, export.
 
-    Under `train.strategy: multi_worker` every worker calls it, and only the chief writes.
+    Under `train.strategy: multi_worker` every worker calls it, and only the chief writes. The
+    others end when training does; a chief that is started again after that exports alone.
 
     `fn_args.custom_config` holds: `seed`; `hu_min`; `window`; `operating_point`,
     `target_sensitivity`, `resamples`; `strategy`, `tpu`, `mixed_precision`, `xla`; `batch_size` (of
@@ -107,114 +274,30 @@ def run_fn(fn_args: FnArgs) -> None:
     tf_keras.utils.set_random_seed(config["seed"])
     # A global seed of 0 makes TensorFlow look at the seeds of shuffles, which are tensors.
     tf.random.set_seed(config["seed"] + 1)
-    # Before any other operation: collective ones cannot be set up later.
-    devices = make_devices(
-        config["strategy"],
-        tpu=config["tpu"],
-        mixed_precision=config["mixed_precision"],
-        xla=config["xla"],
-    )
-    # A run is a function of its configuration and its input, on a GPU too.
-    tf.config.experimental.enable_op_determinism()
-    transform = tft.TFTransformOutput(fn_args.transform_output)
-    train_files = SplitFiles(fn_args.train_files, transform)
-    eval_files = SplitFiles(fn_args.eval_files, transform)
-    centre = fitted_centre(transform, config["hu_min"])
-    negative, positive = train_files.count_by_label()
-    # Each worker may keep its checkpoints under another path, where it has begun none.
-    told = [{**config, "checkpoints": None}, fn_args.base_model, negative, positive]
-    with _telling_of_lost_workers(config):
-        require_same_training(devices, json.dumps(told, sort_keys=True))
-    per_class = config["examples_per_class"]
-    epoch_slices = 2 * per_class if per_class else negative + positive
-    batch = GlobalBatch.of(config["batch_size"], epoch_slices, devices)
-    fit_settings = scaled(FitSettings(**config["fit"]), devices.replicas)
-    logging.info(
-        "a step takes %d slices: %d replicas with %d each; learning rate %g, that of one replica "
-        "times their number",
-        batch.slices,
-        devices.replicas,
-        batch.slices // devices.replicas,
-        fit_settings.learning_rate,
-    )
-    model_settings = ModelSettings(**config["model"], centre=centre)
-    with _telling_of_lost_workers(config), devices.scope():
-        network = starting_network(
-            model_settings,
-            weights=config["weights"],
-            base_model=fn_args.base_model,
-            warm_start=config["warm_start"],
+    data = _Data.of(fn_args)
+    checkpoints = _checkpoint_folder(config, fn_args.base_model, data.training, data.validation)
+    # Asked of the files alone: collective operations cannot be set up after any other.
+    if checkpoints is not None and is_trained(checkpoints):
+        if not _is_chief(config):
+            return
+        logging.info("all epochs are done; the export begins anew, for which no other is needed")
+        tf.config.experimental.enable_op_determinism()
+        trained = TrainedNetwork.read(data.model_settings(config), checkpoints)
+        _export(fn_args, data, trained)
+    else:
+        devices = make_devices(
+            config["strategy"],
+            tpu=config["tpu"],
+            mixed_precision=config["mixed_precision"],
+            xla=config["xla"],
         )
-
-    def training(epoch: int) -> tf.data.Dataset:
-        return training_epoch(
-            train_files,
-            epoch=epoch,
-            batch_size=batch.of_worker,
-            augmentation=Augmentation(**config["augmentation"]),
-            centre=centre,
-            per_class=per_class,
-            seed=config["seed"],
-            worker=devices.worker,
-            workers=devices.workers,
-        )
-
-    checkpoints = _checkpoint_folder(config, fn_args.base_model, train_files, eval_files)
-    weigh = config["class_weights"] and per_class is None
-    with _telling_of_lost_workers(config):
-        fitted = fit(
-            network,
-            training=training,
-            validation=validation_batches(eval_files, batch.slices),
-            steps=batch.steps,
-            class_weight=_class_weight(negative, positive) if weigh else None,
-            settings=fit_settings,
-            devices=devices,
-            checkpoints=checkpoints,
-            tensorboard=f"{fn_args.model_run_dir}/tensorboard",
-            seed=config["seed"],
-        )
-        plain = _on_one_device(network, model_settings, devices)
-    if not devices.is_chief:
-        return
-
-    model = flip_averaged(plain.model) if config["flip_average"] else plain.model
-    rule = Rule(
-        config["operating_point"],
-        config["target_sensitivity"],
-        config["resamples"],
-        config["seed"],
-    )
-    validated = Validation.of(model, eval_files, batch.slices, rule)
-    decision = Decision(validated.temperature, validated.point.threshold)
-    ServedModel(
-        plain,
-        transform,
-        decision,
-        tuple(config["window"]),
-        flip_average=config["flip_average"],
-    ).save(fn_args.serving_model_dir)
-    save_network(plain, model_settings, network_folder(fn_args.serving_model_dir))
-    pictures.draw_learning_curves(fitted.records, fitted.kept).write(fn_args.model_run_dir)
-    validated.draw(fn_args.model_run_dir)
-    TrainingRecord(
-        epochs=fitted.records,
-        training_slices=(negative, positive),
-        centre=centre,
-        temperature=validated.temperature,
-        calibration_error=validated.calibration_error(),
-        negative_log_likelihood=validated.negative_log_likelihood(),
-        threshold=validated.point.threshold,
-        operating_point=validated.point,
-        validation=validated.figures(),
-        seed=config["seed"],
-        replicas=devices.replicas,
-        global_batch_size=batch.slices,
-        learning_rate=fit_settings.learning_rate,
-        resumed_from=fitted.resumed_from,
-        warm_start=fn_args.base_model,
-        versions=package_versions(),
-        cautions=validated.cautions(),
-    ).write(fn_args.model_run_dir)
-    if checkpoints:
+        # A run is a function of its configuration and its input, on a GPU too.
+        tf.config.experimental.enable_op_determinism()
+        trained = _train(fn_args, data, devices, checkpoints)
+        if checkpoints is not None:
+            _hand_over(trained, data.model_settings(config), devices, checkpoints)
+        if not devices.is_chief:
+            return
+        _export(fn_args, data, trained)
+    if checkpoints is not None:
         training_checkpoint.clear(checkpoints)

@@ -7,6 +7,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx import types
 from tfx.dsl.components.common import resolver
 
+from components.baseline.rolled_back_statistics import rolled_back_statistics
 from components.slice_validator.executor import STATISTICS_ID
 
 CANDIDATE = "candidate"
@@ -27,7 +28,8 @@ def _last_used(store: ml_metadata.MetadataStore, anomalies: list[types.Artifact]
 class LastOtherAcceptedStatistics(resolver.ResolverStrategy):
     """Resolve the statistics that passed validation last, leaving the candidate's own out.
 
-    A run whose data broke the schema leaves no anomalies, so that it is passed over. Leaving the
+    A run whose data broke the schema leaves no anomalies, so that it is passed over; so is one
+    whose model was rolled back from, because its data may be what was wrong with it. Leaving the
     candidate out gives a repeated run the same baseline as before, so that it comes from the cache.
     """
 
@@ -37,14 +39,14 @@ class LastOtherAcceptedStatistics(resolver.ResolverStrategy):
         """Pick the baseline.
 
         Args:
-          store: tells when a validation was used last.
+          store: tells when a validation was used last, and of rollbacks.
           input_dict: `candidate` (one run's statistics), and all of `statistics` and `anomalies`.
 
         Returns:
           `statistics` with one artifact or none, beside the candidate.
         """
         candidates = input_dict[CANDIDATE]
-        own = {candidate.id for candidate in candidates}
+        left_out = {candidate.id for candidate in candidates} | rolled_back_statistics(store)
         statistics = {one.id: one for one in input_dict[STATISTICS]}
         last_used = _last_used(store, input_dict[ANOMALIES])
         ordered = sorted(
@@ -52,7 +54,7 @@ class LastOtherAcceptedStatistics(resolver.ResolverStrategy):
         )
         for anomalies in ordered:
             accepted = anomalies.get_int_custom_property(STATISTICS_ID)
-            if accepted in statistics and accepted not in own:
+            if accepted in statistics and accepted not in left_out:
                 return {
                     CANDIDATE: candidates,
                     STATISTICS: [statistics[accepted]],

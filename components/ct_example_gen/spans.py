@@ -105,9 +105,14 @@ def resolve_manifests(data: Path, choice: str, reference: str | None = None) -> 
     if reference is None:
         return manifests
     path = Path(reference).resolve()
-    if not path.is_file():
-        what = "is a folder; give the manifest in it" if path.is_dir() else "no such manifest"
-        raise ConfigError(f"split.reference: {path}: {what}")
+    try:
+        if not path.is_file():
+            what = "is a folder; give the manifest in it" if path.is_dir() else "no such manifest"
+            raise ConfigError(f"split.reference: {path}: {what}")
+    except OSError as error:
+        raise ConfigError(
+            f"split.reference: {path}: cannot be read: {error.strerror}; mend it, or name another"
+        ) from None
     if any(one.path.resolve() == path for one in manifests):
         raise ConfigError(
             f"split.reference: {path} is the data itself, so that nothing is left to train on"

@@ -1,4 +1,4 @@
-"""Which model a training begins with: the one blessed last, save where the training is repeated."""
+"""Which model a training begins with: the one served last, save where the training is repeated."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from tfx.dsl.components.common import resolver
 from tfx.orchestration.portable.mlmd import event_lib, execution_lib
 from tfx.types import standard_component_specs
 
-from components.baseline.rollback_record import rolled_back_from
-from components.baseline.strategy import MODEL, MODEL_BLESSING, newest_blessed_first
+from components.baseline.strategy import (
+    MODEL,
+    MODEL_BLESSING,
+    newest_blessed_first,
+    that_were_served,
+)
 
 EXAMPLES = "examples"
 
 
 class LastBlessedParent(resolver.ResolverStrategy):
-    """Resolve the model that was blessed last; for a repeated training, the parent it had.
+    """Resolve the served model that was blessed last; for a repeated training, the parent it had.
 
     A model that a run made and that was blessed would otherwise be the parent of the same run's
     repetition, which could then not come from the cache, and would be blessed in its turn. For the
     same reason a repeated training keeps a parent that was rolled back from since; a new one never
-    begins with such a model.
+    begins with such a model, nor with one that was blessed and not pushed.
     """
 
     def __init__(self, custom_config: str):
@@ -57,7 +61,7 @@ class LastBlessedParent(resolver.ResolverStrategy):
         """Pick the parent.
 
         Args:
-          store: tells of earlier trainings.
+          store: tells of earlier trainings, pushes and rollbacks.
           input_dict: `examples` (what is trained on), and all of `model` and `model_blessing`.
 
         Returns:
@@ -65,10 +69,10 @@ class LastBlessedParent(resolver.ResolverStrategy):
         """
         examples = input_dict[EXAMPLES]
         repeated = self._repeated(store, examples)
+        models = input_dict[MODEL]
         blessed = newest_blessed_first(
-            input_dict[MODEL],
+            that_were_served(store, models) if repeated is None else models,
             input_dict[MODEL_BLESSING],
-            without=rolled_back_from(store) if repeated is None else (),
         )
         if repeated is None:
             pairs = list(blessed)[:1]

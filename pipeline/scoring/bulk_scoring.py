@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from components.ct_example_gen.patient_ids import ENVIRONMENT, KEY_BYTES, load_k
 from components.ct_example_gen.quarantine import json_line
 from pipeline.beam_args import beam_args, check_beam_args
 from pipeline.config import RunConfig
+from pipeline.full_disk import describe_full_disk
 from pipeline.ingest_settings import KEY_VARIABLE
 from pipeline.scoring import part_files
 from pipeline.scoring.progress import Watcher, told_to
@@ -37,6 +39,7 @@ from pipeline.scoring.workplace import workplace
 from transform.errors import BadDataError, ConfigError, CtnetError
 
 _KEY_FILE = "patient.key"
+_MODEL = "model"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,10 +133,17 @@ class _Destinations:
 def _destinations(out: Sequence[Path]) -> _Destinations:
     for path in out:
         check_suffix(path)
-    if len(set(out)) != len(out):
-        raise ConfigError("--out names one file twice; leave one out")
     patients = tuple(path.with_name(f"{path.stem}.patients{path.suffix}") for path in out)
-    return _Destinations(tuple(out), patients, out[0].with_name(f"{out[0].stem}.quarantine.jsonl"))
+    quarantine = out[0].with_name(f"{out[0].stem}.quarantine.jsonl")
+    destinations = _Destinations(tuple(out), patients, quarantine)
+    seen: set[Path] = set()
+    for path in destinations.all:
+        if path.resolve() in seen:
+            raise ConfigError(
+                f"{path}: two of the files that --out asks for would be this one; name others"
+            )
+        seen.add(path.resolve())
+    return destinations
 
 
 def _check_destinations(
@@ -185,6 +195,40 @@ def _key_reference(request: ScoreRequest, model: ScoredModel, place: Path) -> st
     return reference
 
 
+def _kept(model: ScoredModel, place: Path) -> ScoredModel:
+    """The same model in the workplace, where no pruning takes it from workers that start late.
+
+    Its files are linked, which takes no room, or copied where the file system has no links.
+
+    Raises:
+      ConfigError: the model is gone, or cannot be read.
+      OSError: the disk is full.
+    """
+    kept = place / _MODEL
+    shutil.rmtree(kept, ignore_errors=True)
+    try:
+        for path in sorted(model.folder.rglob("*")):
+            if path.is_file():
+                target = kept / path.relative_to(model.folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _link_or_copy(path.resolve(), target)
+    except OSError as error:
+        if describe_full_disk(error) is not None:
+            raise
+        raise ConfigError(
+            f"{model.folder}: cannot be read ({error.strerror}); was it pruned meanwhile? give "
+            "another --model"
+        ) from error
+    return dataclasses.replace(model, folder=kept)
+
+
+def _link_or_copy(path: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(path)
+    except OSError:
+        shutil.copyfile(path, target)
+
+
 def _settings(request: ScoreRequest, key_reference: str | None) -> ScoringSettings:
     ingest = request.config.ingest
     return ScoringSettings(
@@ -206,6 +250,7 @@ def score(request: ScoreRequest, watcher: Watcher) -> ScoreSummary:
 
     Raises:
       ConfigError: the model, the results' files or the key cannot be used.
+      OSError: the disk is full.
       BadDataError: there is nothing to score, or nothing could be scored; then the quarantine is
         written all the same.
     """
@@ -217,7 +262,7 @@ def score(request: ScoreRequest, watcher: Watcher) -> ScoreSummary:
     with workplace(request.out[0].absolute()) as place:
         settings = _settings(request, _key_reference(request, model, place))
         with told_to(watcher, place / part_files.PROGRESS):
-            _run_job(request.config, source, model, settings, place)
+            _run_job(request.config, source, _kept(model, place), settings, place)
         return _finish(request, destinations, source, model, place, begun)
 
 
@@ -265,6 +310,8 @@ def _finish(
             for path in destinations.all:
                 unfinished(path).replace(path)
     except OSError as error:
+        if describe_full_disk(error) is not None:
+            raise
         raise ConfigError(
             f"{request.out[0]}: results cannot be written ({error.strerror}); name another file "
             "with --out"

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.full_disk import describe_full_disk
 from pipeline.scoring.part_files import FOLDERS
 from pipeline.scoring.result_files import unfinished
 from transform.errors import ConfigError
@@ -27,12 +28,15 @@ def workplace(out: Path) -> Iterator[Path]:
 
     Raises:
       ConfigError: the folder cannot be written, or another scoring writes the same results.
+      OSError: the disk is full.
     """
     folder = unfinished(out.with_suffix(".scoring"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / _LOCK).open("w")
     except OSError as error:
+        if describe_full_disk(error) is not None:
+            raise
         raise ConfigError(
             f"{out}: cannot be written ({error.strerror}); name another file with --out"
         ) from None

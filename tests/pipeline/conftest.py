@@ -192,6 +192,8 @@ class Past:
             inputs = {}
             if step == "Trainer" and parent is not None:
                 inputs = {"base_model": parent}
+            if step == "AtomicPusher":
+                inputs = {"model": made[("Trainer", "model")]}
             if step == "SliceEvaluator" and baseline is not None:
                 inputs = {"baseline_model": baseline}
             parameters = {}

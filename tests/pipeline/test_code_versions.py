@@ -45,6 +45,7 @@ WITHOUT_PART = {
         "transform/slice_statistics.py",
         # They look models up, before the step.
         "components/baseline/strategy.py",
+        "components/baseline/pushed_models.py",
         "components/baseline/rollback_record.py",
         # Whichever phantom a server is warmed up with, the model is the same.
         "transform/phantom",

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 
 import pytest
 from ml_metadata.proto.metadata_store_pb2 import Artifact, Execution
@@ -94,6 +95,72 @@ def test_the_model_that_was_rolled_back_to_stays_though_it_is_old(past, runs):
         assert state(past, second[key]) == Artifact.DELETED
     (served,) = versions(past)
     assert (past.workdir.serving / served / "fingerprint.pb").read_text() == "11"
+
+
+def test_a_version_that_a_server_is_pinned_to_stays_and_can_be_rolled_back_to(
+    past, runs, ctnet_main
+):
+    first, second, _ = runs("11", "12", "13")
+    options = ("--keep-versions", 1, "--keep-runs", 1, "--keep", 11, "--keep", 7)
+    code, out, _ = ctnet_main("prune", past.workdir.root, *options)
+    assert code == 0
+    assert "Kept: versions 11, 13;" in out
+    assert versions(past) == ["11", "13"]
+    assert state(past, second[("Trainer", "model")]) == Artifact.DELETED
+    for key in (("Trainer", "model"), ("AtomicPusher", "pushed_model")):
+        assert state(past, first[key]) == Artifact.LIVE
+    assert roll_back(past.workdir.root, 11).served.first == "11"
+
+
+def test_a_blessed_model_that_the_server_refused_is_not_taken_for_what_is_served(past, runs):
+    (served,) = runs("11")
+    past.run(WHEN[1], refused="a slice takes 900 ms")
+    runs(None, None)
+    (past.workdir.serving / "11").rename(past.workdir.serving / "11.moved")
+    prune(past.workdir.root, Policy(versions=1, runs=1))
+    assert state(past, served[("Trainer", "model")]) == Artifact.LIVE
+
+
+def test_the_statistics_that_the_next_run_is_compared_with_stay_after_a_rollback(past, runs):
+    _, accepted, bad = runs("11", None, "12")
+    roll_back(past.workdir.root)
+    prune(past.workdir.root, Policy(versions=1, runs=1))
+    for made in (accepted, bad):
+        assert state(past, made[("StatisticsGen", "statistics")]) == Artifact.LIVE
+    assert state(past, accepted[("Trainer", "model")]) == Artifact.DELETED
+
+
+def test_the_copy_of_the_metadata_knows_what_is_deleted_before_its_folder_goes(
+    past, runs, monkeypatch
+):
+    first, *_ = runs("11", "12")
+    known = []
+
+    def remove(path):
+        if "serving" not in path.parts:
+            copy = sqlite3.connect(past.workdir.metadata_backup)
+            query = "SELECT state FROM Artifact WHERE id = ?"
+            known.append(copy.execute(query, (first[("Trainer", "model")].id,)).fetchone())
+            copy.close()
+
+    monkeypatch.setattr("pipeline.prune.shutil.rmtree", remove)
+    prune(past.workdir.root, Policy(versions=1, runs=1))
+    assert set(known) == {(Artifact.DELETED,)}
+
+
+def test_lost_metadata_comes_back_from_its_copy(past, runs, ctnet_main):
+    runs("11", "12")
+    shutil.copyfile(past.workdir.metadata, past.workdir.metadata_backup)
+    past.workdir.metadata.write_bytes(b"damaged")
+    code, _, err = ctnet_main("history", past.workdir.root)
+    assert code == 2
+    assert "its copy metadata.backup.sqlite is there" in err
+    past.workdir.metadata.unlink()
+    assert "metadata.sqlite: lost; its copy" in ctnet_main("history", past.workdir.root)[2]
+    told = []
+    prune(past.workdir.root, Policy(versions=1, runs=1), tell=told.append)
+    assert "is restored from its copy" in told[0]
+    assert versions(past) == ["12"]
 
 
 def test_runs_that_did_not_end_use_nothing_up(past, runs):

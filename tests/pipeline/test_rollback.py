@@ -1,9 +1,11 @@
 """`ctnet rollback`: what is served, and what is remembered of it."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from ml_metadata.proto.metadata_store_pb2 import Execution
@@ -58,6 +60,7 @@ def test_the_version_before_is_served_again_under_a_new_number(past, pushed):
     assert list(rolled_back_from(past.store)) == [second]
 
 
+@pytest.mark.slow
 def test_rolling_back_twice_goes_back_by_two(past, pushed):
     pushed(3)
     roll_back(past.workdir.root)
@@ -87,6 +90,7 @@ def test_what_is_served_already_is_not_published_again(past, pushed):
     assert len(read_rollbacks(past.store)) == 1
 
 
+@pytest.mark.slow
 def test_a_model_of_a_later_run_goes_back_to_what_was_served_before_it(past, pushed):
     pushed(3)
     roll_back(past.workdir.root, 11)
@@ -145,6 +149,45 @@ def test_the_command_says_what_is_served_and_what_was(past, pushed, ctnet_main):
     assert "Served now: version" in out
     assert "the model of run 2, first pushed as 12." in out
     assert f"Served before: version {number}, the model of run 1" in out
+
+
+def test_a_version_that_was_published_by_a_killed_push_is_known_by_its_export(past, pushed):
+    first, _ = pushed(2)
+    made = past.run(WHEN[4], until="AtomicPusher", state=Execution.RUNNING)
+    model = made[("Trainer", "model")]
+    # The push was killed when the version was there and before the metadata knew of it.
+    for place in (Path(model.uri) / "Format-Serving", past.workdir.serving / "21"):
+        past.export(place, "21")
+    result = roll_back(past.workdir.root)
+    assert (result.was.version, result.was.run, result.served.first) == ("21", 3, "12")
+    # The run is not pushed again, unless it is asked for.
+    assert models_rolled_back_from(past.workdir) == [model.id]
+    assert blessed(past)[-1] != model.id
+    roll_back(past.workdir.root, 21)
+    assert served(past)[1] == "21"
+    assert models_rolled_back_from(past.workdir) == []
+    assert roll_back(past.workdir.root, 11).served.run == 1
+    assert blessed(past)[-1] == first
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"damaged")])
+def test_lost_metadata_comes_back_from_its_copy(past, pushed, ctnet_main, damage):
+    pushed(2)
+    shutil.copyfile(past.workdir.metadata, past.workdir.metadata_backup)
+    damage(past.workdir.metadata)
+    code, _, err = ctnet_main("rollback", past.workdir.root)
+    assert code == 0, err
+    assert "is restored from its copy" in err
+    assert served(past)[1] == "11"
+    assert read_history(past.workdir.root).served == 1
+
+
+def test_lost_metadata_without_a_copy_is_one_line(past, pushed, ctnet_main):
+    pushed(2)
+    past.workdir.metadata.write_bytes(b"damaged")
+    code, _, err = ctnet_main("rollback", past.workdir.root)
+    assert code == 2
+    assert "cannot be read as ML Metadata" in err
 
 
 KILLED = """

@@ -1,8 +1,10 @@
 """`ctnet score`: what it writes, counts and ends with, by a tiny model that can be worked out."""
 
 import csv
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from pyarrow import parquet
 from pydicom.data import get_testdata_file
 
 from components.ct_example_gen.patient_ids import pseudonym
+from pipeline.scoring import bulk_scoring
 from pipeline.scoring.job import ROWS_A_SHARD
 from pipeline.scoring.part_files import write_part
 from serving.client import Client
@@ -427,6 +430,61 @@ def test_nothing_is_written_over_unless_that_is_asked_for(score, tmp_path):
     assert {path.name for path in data.iterdir()} == {"a.png"}
 
 
+def test_two_results_never_go_to_one_file(score, tmp_path):
+    draw(tmp_path / "a.png", 40)
+    manifest = write_manifest(tmp_path / "m.csv", [("a.png", "ann")])
+    out = tmp_path / "x.csv"
+    (tmp_path / "link").symlink_to(tmp_path)
+    for other in (tmp_path / "x.patients.csv", tmp_path / "link/x.csv", out):
+        code, _, err = score(manifest, out, "--out", other)
+        assert (code, len(err.splitlines())) == (2, 1)
+        assert "two of the files" in err
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "m.csv", "link"}
+
+
+@pytest.mark.parametrize("when", ["_write_quarantine", "workplace"])
+def test_a_full_disk_is_no_bad_usage(score, tmp_path, monkeypatch, when):
+    draw(tmp_path / "a.png", 40)
+    manifest = write_manifest(tmp_path / "m.csv", [("a.png", "ann")])
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "results.csv"))
+
+    if when == "workplace":
+        monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    else:
+        monkeypatch.setattr(f"pipeline.scoring.bulk_scoring.{when}", refuse)
+    code, _, err = score(manifest, tmp_path / "results.csv")
+    assert code == 1
+    assert err.startswith(f"ctnet: no space left: {tmp_path}/results.csv")
+    monkeypatch.undo()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "m.csv"}
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_model_that_is_pruned_meanwhile_answers_to_the_end(score, tmp_path, monkeypatch, linked):
+    draw(tmp_path / "a.png", 40)
+    manifest = write_manifest(tmp_path / "m.csv", [("a.png", "ann")])
+    model = export(tmp_path / "versions/3")
+    run_job = bulk_scoring._run_job
+
+    def prune_and_run(*arguments):
+        shutil.rmtree(model)
+        run_job(*arguments)
+
+    def refuse(*_):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(bulk_scoring, "_run_job", prune_and_run)
+    if not linked:
+        monkeypatch.setattr("pathlib.Path.hardlink_to", refuse)
+    code, printed, err = score(manifest, tmp_path / "results.csv", "--json", model=model)
+    assert (code, err) == (0, "")
+    assert json.loads(printed)["model"] == str(model)
+    (row,) = read_csv(tmp_path / "results.csv")
+    assert row["version"] == "3"
+
+
 def test_slices_that_a_runner_loses_are_noticed(score, mixed, tmp_path, monkeypatch):
     def lose(part_and_rows, folder):
         part, rows = part_and_rows
@@ -442,7 +500,7 @@ def test_slices_that_a_runner_loses_are_noticed(score, mixed, tmp_path, monkeypa
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_what_is_interrupted_leaves_no_half_file(tmp_path, how, score):
     data = tmp_path / "data"
     for number in range(60):
@@ -473,7 +531,7 @@ def test_what_is_interrupted_leaves_no_half_file(tmp_path, how, score):
         process.wait()
     left = {path.name for path in out.parent.iterdir()}
     assert not {name for name in left if not name.startswith(".")}
-    if how == signal.SIGINT:
+    if how != signal.SIGKILL:
         assert not left
     assert score(data, out)[0] == 0
     assert {path.name for path in out.parent.iterdir()} == {

@@ -1,5 +1,6 @@
 """`ctnet submit`: what kfp's own client really sends to an endpoint that speaks its REST API."""
 
+import contextlib
 import email
 import email.policy
 import json
@@ -49,6 +50,8 @@ class Kubeflow:
         self.states = ["PENDING", "RUNNING", "SUCCEEDED"]
         self.token = None
         self.login_page = False
+        self.sends_on_to = None
+        self.tokens = []
 
     def add(self, table, kind, **fields):
         one = {f"{kind}_id": f"{kind}-{len(self.asked)}", **fields}
@@ -145,6 +148,12 @@ class Handler(BaseHTTPRequestHandler):
         assert url.path.startswith(API)
         path = url.path.removeprefix(API)
         self.kubeflow.asked.append((self.command, path, body))
+        self.kubeflow.tokens.append(self.headers.get("Authorization"))
+        if self.kubeflow.sends_on_to:
+            self.send_response(302)
+            self.send_header("Location", self.kubeflow.sends_on_to + self.path)
+            self.end_headers()
+            return None
         if self.kubeflow.login_page:
             return self.reply(200, b"<html>Log in</html>")
         token = self.kubeflow.token
@@ -166,19 +175,28 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def kubeflow():
+@contextlib.contextmanager
+def running():
     """An endpoint, with its `host`."""
     backend = Kubeflow()
     handler = type("Asked", (Handler,), {"kubeflow": backend})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
+    # It looks this often whether it is to end.
+    thread = threading.Thread(target=server.serve_forever, args=[0.01])
     thread.start()
     backend.host = f"http://127.0.0.1:{server.server_port}"
-    yield backend
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield backend
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def kubeflow():
+    with running() as backend:
+        yield backend
 
 
 @pytest.fixture
@@ -303,6 +321,18 @@ def test_a_missing_or_wrong_token_is_said_at_once(submit, kubeflow, tmp_path):
     code, err = one_line(*submit(DATA, "--token-file", file))
     assert "refuses the token of --token-file" in err
     assert len(kubeflow.asked) == 2
+
+
+def test_the_token_does_not_go_where_the_endpoint_sends_on_to(submit, kubeflow, tmp_path):
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    with running() as other:
+        other.token = "another one"
+        kubeflow.sends_on_to = other.host
+        code, err = one_line(*submit(DATA, "--token-file", file))
+    assert code == 1
+    assert "(401" in err
+    assert (kubeflow.tokens, other.tokens) == ([f"Bearer {TOKEN}"], [None])
 
 
 def test_a_page_to_log_in_is_no_endpoint(submit, kubeflow):

@@ -177,10 +177,21 @@ def test_a_model_that_is_there_is_not_written_over(train_worker, transformed, tm
     model = tmp_path / "out" / "model" / "Format-Serving"
     model.mkdir(parents=True)
     (model / "saved_model.pb").write_text("kept")
+    (tmp_path / "out" / "model_run").mkdir()
+    (tmp_path / "out" / "model_run" / "training.json").write_text("{}")
     code, line = train_worker(*transformed, "--out", tmp_path / "out")
     assert code == 2
     assert "there is a model already" in line
     assert (model / "saved_model.pb").read_text() == "kept"
+
+
+def test_half_an_export_is_no_model(train_worker, transformed, tmp_path):
+    model = tmp_path / "out" / "model" / "Format-Serving"
+    model.mkdir(parents=True)
+    (model / "saved_model.pb").write_text("half")
+    code, line = train_worker(*transformed, "--out", tmp_path / "out")
+    assert code == 2
+    assert "needs the environment variable TF_CONFIG" in line
 
 
 def test_a_model_to_begin_with_has_to_be_named_and_wanted(train_worker, transformed, tmp_path):

@@ -16,6 +16,7 @@ from transform.training_record import read_record
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
+KILLED_IN_EXPORT = Path(__file__).parent / "worker_killed_in_export.py"
 LIMIT_SECONDS = 240
 CONFIG = """
 name: tiny
@@ -47,14 +48,15 @@ def home(study, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def start(home, study):
-    """`start(out, [options of worker 0], [of worker 1])`: two running workers."""
+    """`start(out, [options of worker 0], [of worker 1])`: two running workers; None is left out."""
 
-    def begin(out, *of_workers):
+    def begin(out, *of_workers, killed_in_export=False):
         addresses = ",".join(f"localhost:{port}" for port in free_ports(len(of_workers)))
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         environment.pop("TF_CONFIG", None)
+        program = [KILLED_IN_EXPORT] if killed_in_export else ["-m", "pipeline.cli"]
         command = [
-            *(sys.executable, "-m", "pipeline.cli", "train-worker", "--json"),
+            *(sys.executable, *program, "train-worker", "--json"),
             *("--config", home / "tiny.yaml", "--out", home / out),
             *("--examples", home / "examples", "--transform-graph", study.folder),
             *("--workers", addresses),
@@ -69,6 +71,7 @@ def start(home, study):
                 text=True,
             )
             for number, options in enumerate(of_workers)
+            if options is not None
         ]
 
     return begin
@@ -116,3 +119,34 @@ def test_workers_that_were_told_different_things_all_end_and_say_so(both, home):
         assert (code, out) == (2, ""), err
         assert "ctnet: worker 1 was given another training than worker 0" in err
     assert not (home / "disagreeing" / "model").exists()
+
+
+def test_a_first_worker_that_dies_in_its_export_exports_without_the_others(both, home, start):
+    before = end(start("killed", [], [], killed_in_export=True))
+    assert [code for code, _, _ in before] == [9, 0], before
+    model, model_run = home / "killed/model/Format-Serving", home / "killed/model_run"
+    assert (model / "saved_model.pb").exists()
+    assert not (model_run / "training.json").exists()
+    (model / "half").write_text("an export")
+    # The other one, started again, would wait for the first for ever.
+    ((code, out, err),) = end(start("killed", [], None))
+    assert code == 0, err
+    assert json.loads(out)["model"] == str(model)
+    assert not (model / "half").exists()
+    assert list((home / "killed" / "checkpoints").iterdir()) == []
+    record, whole = read_record(model_run), read_record(home / "trained" / "model_run")
+    assert record.validation == pytest.approx(whole.validation, abs=1e-5)
+    assert [epoch.metrics for epoch in record.epochs] == [
+        pytest.approx(epoch.metrics, abs=1e-5) for epoch in whole.epochs
+    ]
+    assert (record.replicas, record.global_batch_size, record.learning_rate) == (
+        whole.replicas,
+        whole.global_batch_size,
+        whole.learning_rate,
+    )
+    # Who is started again after that has nothing to do.
+    written = (model / "saved_model.pb").stat().st_mtime_ns
+    for code, out, err in end(start("killed", [], [])):
+        assert code == 0, err
+        assert json.loads(out)["before"]
+    assert (model / "saved_model.pb").stat().st_mtime_ns == written

@@ -3,11 +3,13 @@
 import ml_metadata
 import pytest
 from ml_metadata.proto import metadata_store_pb2
-from ml_metadata.proto.metadata_store_pb2 import Execution, ExecutionType
+from ml_metadata.proto.metadata_store_pb2 import Event, Execution, ExecutionType
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.baseline.rollback_record import EXECUTION_TYPE, Rollback, as_execution
 from components.baseline.strategy import CANDIDATE, MODEL, MODEL_BLESSING, LastOtherBlessedModel
+
+_GONE = 999
 
 
 class History:
@@ -26,7 +28,27 @@ class History:
     def train(self):
         return self._saved(standard_artifacts.Model())
 
-    def judge(self, model, blessed):
+    def push(self, model, pushed=True):
+        """What the Pusher leaves, in an execution of its own."""
+        left = standard_artifacts.PushedModel()
+        left.set_int_custom_property("pushed", int(pushed))
+        self._saved(left)
+        type_id = self.store.put_execution_type(ExecutionType(name="AtomicPusher"))
+        execution = Execution(type_id=type_id, last_known_state=Execution.COMPLETE)
+        pairs = []
+        for kind, key, artifact in (
+            (Event.INPUT, "model", model),
+            (Event.OUTPUT, "pushed_model", left),
+        ):
+            event = Event(type=kind, artifact_id=artifact.id)
+            event.path.steps.add().key = key
+            pairs.append((artifact.mlmd_artifact, event))
+        self.store.put_execution(execution, pairs, [])
+
+    def judge(self, model, blessed, pushed=None):
+        """What the gate leaves, and the Pusher, which pushes what is blessed if not told else."""
+        if model.id != _GONE:
+            self.push(model, blessed if pushed is None else pushed)
         blessing = standard_artifacts.ModelBlessing()
         blessing.set_int_custom_property("blessed", int(blessed))
         blessing.set_int_custom_property("current_model_id", model.id)
@@ -37,7 +59,7 @@ class History:
         rollback = Rollback(model.id, "3", from_model.id, "2", state)
         self.store.put_executions([as_execution(rollback, type_id)])
         if state == Execution.COMPLETE:
-            self.judge(model, blessed=True)
+            self.judge(model, blessed=True, pushed=False)
 
     def _all(self, artifact_class):
         (stored_type,) = (
@@ -109,6 +131,16 @@ def test_models_that_were_not_blessed_are_passed_over(history):
     assert history.baseline(history.train()) == good.id
 
 
+def test_a_blessed_model_that_the_server_refused_is_passed_over(history):
+    served, refused = history.train(), history.train()
+    history.judge(served, blessed=True)
+    history.judge(refused, blessed=True, pushed=False)
+    assert history.baseline(history.train()) == served.id
+    # Under another bound it is served after all.
+    history.push(refused)
+    assert history.baseline(history.train()) == refused.id
+
+
 def test_models_that_were_never_judged_are_passed_over(history):
     good = history.train()
     history.judge(good, blessed=True)
@@ -132,7 +164,7 @@ def test_an_old_candidate_meets_the_model_that_is_served_now(history):
 
 def test_a_blessing_whose_model_is_gone_is_passed_over(history):
     kept, gone = history.train(), standard_artifacts.Model()
-    gone.id = 999
+    gone.id = _GONE
     history.judge(kept, blessed=True)
     history.judge(gone, blessed=True)
     assert history.baseline(history.train()) == kept.id

@@ -3,8 +3,10 @@
 import ml_metadata
 import pytest
 from ml_metadata.proto import metadata_store_pb2
+from ml_metadata.proto.metadata_store_pb2 import Execution
 from tfx.types import artifact_utils, standard_artifacts
 
+from components.baseline.rollback_record import EXECUTION_TYPE, Rollback, as_execution
 from components.baseline.statistics_strategy import (
     ANOMALIES,
     CANDIDATE,
@@ -51,6 +53,43 @@ class History:
         self._saved(anomalies)
         self._put_out(anomalies, OUTPUT)
         return anomalies
+
+    def run(self, statistics, *, model=None):
+        """A run that accepts statistics and pushes a model that it trains, or that is given."""
+        self.accept(statistics)
+        model = model or self._saved(standard_artifacts.Model())
+        pushed = standard_artifacts.PushedModel()
+        pushed.set_int_custom_property("pushed", 1)
+        self._saved(pushed)
+        kind = self.store.put_context_type(metadata_store_pb2.ContextType(name="pipeline_run"))
+        context = metadata_store_pb2.Context(type_id=kind, name=f"run {pushed.id}")
+        for outputs, inputs in (
+            ({"statistics": statistics}, {}),
+            ({"model": model}, {}),
+            ({"pushed_model": pushed}, {"model": model}),
+        ):
+            pairs = []
+            for how, artifacts in (
+                (OUTPUT, outputs),
+                (metadata_store_pb2.Event.INPUT, inputs),
+            ):
+                for key, artifact in artifacts.items():
+                    event = metadata_store_pb2.Event(type=how, artifact_id=artifact.id)
+                    event.path.steps.add().key = key
+                    pairs.append((artifact.mlmd_artifact, event))
+            execution = Execution(type_id=self.execution_type, last_known_state=Execution.COMPLETE)
+            _, _, (context_id,) = self.store.put_execution(
+                execution, pairs, [context], reuse_context_if_already_exist=True
+            )
+            context.id = context_id
+        return model
+
+    def roll_back(self, model, from_model):
+        type_id = self.store.put_execution_type(
+            metadata_store_pb2.ExecutionType(name=EXECUTION_TYPE)
+        )
+        rollback = Rollback(model.id, "3", from_model.id, "2", Execution.COMPLETE)
+        self.store.put_executions([as_execution(rollback, type_id)])
 
     def accept_from_cache(self, anomalies):
         self._put_out(anomalies, DECLARED)
@@ -122,3 +161,24 @@ def test_statistics_that_are_gone_are_passed_over(history):
     history.accept(kept)
     history.accept(gone)
     assert history.baseline(history.statistics()) == kept.id
+
+
+def test_data_whose_model_was_rolled_back_from_is_no_measure_of_drift(history):
+    good, bad = history.statistics(), history.statistics()
+    first, second = history.run(good), history.run(bad)
+    assert history.baseline(history.statistics()) == bad.id
+    history.roll_back(first, second)
+    assert history.baseline(history.statistics()) == good.id
+    # A repeated run of either has the baseline of its first time.
+    assert history.baseline(bad) == good.id
+    assert history.baseline(good) is None
+    history.roll_back(second, first)
+    assert history.baseline(history.statistics()) == bad.id
+
+
+def test_data_of_which_another_model_stands_is_one_though_the_first_was_rolled_back_from(history):
+    before, data = history.statistics(), history.statistics()
+    first, bad = history.run(before), history.run(data)
+    history.roll_back(first, bad)
+    history.run(data)
+    assert history.baseline(history.statistics()) == data.id

@@ -284,6 +284,8 @@ def test_a_reference_set_that_cannot_be_one_is_refused_in_one_line(study, tmp_pa
         (tmp_path / "nowhere.csv", "no such manifest"),
         (study.folder, "is a folder; give the manifest in it"),
         (study.manifest, "is the data itself"),
+        # The system refuses to look there, as in a folder that this user may not read.
+        (tmp_path / ("n" * 300) / "manifest.csv", "cannot be read: File name too long"),
     ):
         with pytest.raises(ConfigError, match=words) as caught:
             resolve_manifests(study.manifest, "newest", str(given))

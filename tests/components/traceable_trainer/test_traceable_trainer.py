@@ -33,9 +33,12 @@ def run_fn(fn_args):
 def Judge(  # noqa: N802 the class that TFX makes of it
     model: tfx.dsl.components.InputArtifact[standard_artifacts.Model],
     blessing: tfx.dsl.components.OutputArtifact[standard_artifacts.ModelBlessing],
+    pushed_model: tfx.dsl.components.OutputArtifact[standard_artifacts.PushedModel],
     blessed: tfx.dsl.components.Parameter[int],
+    pushed: tfx.dsl.components.Parameter[int],
 ):
-    """Bless as told, as the Evaluator marks its blessings."""
+    """Bless and push as told, as the Evaluator and the Pusher mark what they put out."""
+    pushed_model.set_int_custom_property("pushed", pushed)
     blessing.set_int_custom_property("blessed", blessed)
     blessing.set_int_custom_property("current_model_id", model.id)
 
@@ -73,7 +76,7 @@ class Workshop:
 
     workdir: Workdir
 
-    def run(self, *, data="a", blessed=True, warm=True, killed=False, **changes):
+    def run(self, *, data="a", blessed=True, refused=False, warm=True, killed=False, **changes):
         for split in ("train", "eval"):
             (self.workdir.root / "data" / data / f"Split-{split}").mkdir(
                 parents=True, exist_ok=True
@@ -106,7 +109,8 @@ class Workshop:
         ).with_id("Trainer")
         nodes.append(trainer)
         if not killed:
-            nodes.append(Judge(model=trainer.outputs["model"], blessed=int(blessed)))
+            pushed = int(blessed and not refused)
+            nodes.append(Judge(model=trainer.outputs["model"], blessed=int(blessed), pushed=pushed))
         pipeline = tfx.dsl.Pipeline(
             pipeline_name="workshop",
             pipeline_root=str(self.workdir.artifacts),
@@ -201,11 +205,15 @@ def test_the_same_data_under_another_configuration_is_another_training(workshop)
 
 
 @pytest.mark.slow
-def test_models_that_were_not_blessed_are_no_parents(workshop):
+def test_models_that_were_not_blessed_or_refused_by_the_server_are_no_parents(workshop):
     good = workshop.run(data="a")
     workshop.run(data="b", blessed=False)
     workshop.run(data="c", killed=True)
-    assert workshop.run(data="d").started_from == good.model.uri
+    refused = workshop.run(data="d", refused=True)
+    assert workshop.run(data="e").started_from == good.model.uri
+    again = workshop.run(data="d", refused=True)
+    assert again.cached
+    assert again.model.id == refused.model.id
 
 
 @pytest.mark.slow
