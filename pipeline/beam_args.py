@@ -149,18 +149,32 @@ def _check_names(args: Sequence[str], kind: Engine) -> dict[str, object]:
     return known
 
 
-def _check_beams_own(args: Sequence[str]) -> None:
+def _check_beams_own(args: Sequence[str], kind: Engine) -> None:
     """What Beam itself would say at the first step, said before it.
 
     Raises:
       ConfigError: options are missing, or do not go together.
     """
-    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
     from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
     from apache_beam.runners.runner import create_runner
 
-    options = PipelineOptions(list(args))
-    errors = PipelineOptionsValidator(options, create_runner(_runner(args) or "Direct")).validate()
+    # So told, it asks no bucket of Google's about its policies.
+    options = PipelineOptions([*args, "--dry_run=True"])
+    validator = PipelineOptionsValidator(options, create_runner(_runner(args) or "Direct"))
+    if kind is Engine.DATAFLOW:
+        # Where neither can be used, Beam would make a bucket while it validates.
+        places = options.view_as(GoogleCloudOptions)
+        wrong = [
+            validator.validate_gcs_path(places, name)
+            for name in ("temp_location", "staging_location")
+        ]
+        if all(wrong):
+            raise ConfigError(
+                "beam.args: Dataflow needs a bucket for temporary files; give "
+                f"--temp_location=gs://BUCKET/FOLDER ({_DOCS})"
+            )
+    errors = validator.validate()
     if errors:
         raise ConfigError(f"beam.args: {' '.join(' '.join(errors).split())} ({_DOCS})")
 
@@ -203,7 +217,7 @@ def check_beam_args(config: RunConfig, *, workdir: Path | None = None) -> None:
     args = list(config.beam.args)
     kind = engine(args)
     known = _check_names(args, kind)
-    _check_beams_own(args)
+    _check_beams_own(args, kind)
     runner = _runner(args)
     in_containers = kind is Engine.JOB_SERVER and _environment(args, known) == "DOCKER"
     if in_containers and not _names_an_image(known):
