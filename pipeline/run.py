@@ -24,6 +24,7 @@ from pipeline.metadata_backup import back_up_metadata, ensure_metadata
 from pipeline.run_log import output_to
 from pipeline.summary import Summary, Verdict
 from pipeline.terminal import RunDisplay
+from pipeline.termination import Terminated
 from pipeline.workdir import Workdir, open_workdir
 from trainer.weights import (
     LAST_BLESSED,
@@ -312,6 +313,9 @@ def run_alone(
                 raise
             summary.verdict, summary.error = Verdict.BAD_DATA, str(error)
             _tell_why_it_stopped(summary, workdir, began)
+        except (KeyboardInterrupt, Terminated):
+            summary.error = "ended from outside; the same command goes on from the finished steps"
+            raise
         except Exception as error:
             _log_traceback()
             if debug:

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import run as run_module
+from pipeline.config import parse_config
 from pipeline.folder_lock import alone_in
+from pipeline.run import RunRequest
+from pipeline.summary import Verdict, read_summary
+from pipeline.terminal import RunDisplay
 from pipeline.termination import Terminated, raising_on_sigterm
 from pipeline.workdir import open_workdir
 
@@ -38,6 +43,20 @@ def test_a_handler_of_the_commands_own_stays():
         assert came == [True]
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("ended_by", [Terminated, KeyboardInterrupt])
+def test_a_run_that_is_ended_from_outside_says_so_in_its_summary(tmp_path, monkeypatch, ended_by):
+    def end(*_):
+        raise ended_by
+
+    monkeypatch.setattr(run_module, "_execute", end)
+    request = RunRequest(parse_config({}), tmp_path / "manifest.csv", tmp_path / "work")
+    with pytest.raises(ended_by):
+        run_module.run(request, RunDisplay())
+    summary = read_summary(tmp_path / "work/summary.json")
+    assert summary.verdict is Verdict.FAILED
+    assert "goes on from the finished steps" in summary.error
 
 
 def test_a_waiting_retraining_ends_with_143_and_one_line(tmp_path):
