@@ -290,6 +290,8 @@ def test_bad_usage_is_one_line_and_exit_code_2(
 
 def test_retraining_on_the_same_data_does_nothing(first_run, ctnet, tiny_config):
     arguments = ("--data", first_run.manifest, "--workdir", first_run.workdir)
+    # What other runs in the folder came to says nothing of retrainings.
+    assert ctnet("retrain", "--config", tiny_config, *arguments).code == 0
     for _ in range(2):
         done = ctnet("retrain", "--config", tiny_config, *arguments)
         assert done.code == 0, done.err
