@@ -13,7 +13,7 @@ import pytest
 from transform.ct_example import EVAL, TRAIN
 from transform.training_record import read_record
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLED_IN_EXPORT = Path(__file__).parent / "worker_killed_in_export.py"
