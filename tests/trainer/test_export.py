@@ -31,6 +31,8 @@ from transform.ct_example import (
 from transform.errors import ConfigError
 from transform.reading import read_slice
 
+pytestmark = pytest.mark.slow
+
 WINDOW = (-1000.0, 400.0)
 TEMPERATURE = 0.4
 

@@ -18,6 +18,8 @@ from transform.ct_example import EVAL, TRAIN
 from transform.errors import BadDataError
 from transform.training_record import EpochRecord, read_record
 
+pytestmark = pytest.mark.slow
+
 CONFIG = {
     "seed": 3,
     "hu_min": -1000.0,

@@ -14,6 +14,8 @@ from transform.ct_example import SPLITS
 from transform.errors import BadDataError
 from transform.reading import Reason
 
+pytestmark = pytest.mark.slow
+
 SIDE = 96
 
 

@@ -18,6 +18,8 @@ from components.slice_evaluator.predictions import SlicePrediction
 from transform.errors import BadDataError, ConfigError
 from transform.reading import Reason
 
+pytestmark = pytest.mark.slow
+
 SHARES = SplitShares(train=0.5, eval=0.25, test=0.25)
 
 

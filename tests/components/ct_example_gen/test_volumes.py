@@ -12,6 +12,8 @@ from components.ct_example_gen.manifest import ManifestFacts
 from transform.phantom import write_cohort
 from transform.reading import Reason
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def series(tmp_path_factory):
