@@ -9,6 +9,7 @@ import typer
 
 from pipeline.config import load_config
 from pipeline.run_log import hushed
+from pipeline.run_options import SetOption
 from transform.errors import ConfigError
 
 
@@ -30,10 +31,7 @@ def compile_kubeflow(
         str | None,
         typer.Option("--gpu-image", metavar="IMAGE", help="The Trainer's, where it is another."),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; may be repeated."),
-    ] = None,
+    settings: SetOption = None,
 ) -> None:
     """Write the Kubeflow Pipelines v2 definition of the same pipeline.
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from pipeline.config import RetrainConfig
 from pipeline.run_log import hushed
+from pipeline.run_options import JsonOption, WaitOption
 from transform.printable import printable
 
 if TYPE_CHECKING:
@@ -74,11 +75,8 @@ def prune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be removed.")
     ] = False,
-    wait: Annotated[
-        float,
-        typer.Option("--wait", min=0.0, metavar="MINUTES", help="For a run that is at work there."),
-    ] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print data for programs.")] = False,
+    wait: WaitOption = 0.0,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove old versions and what old runs left, but nothing that is served or needed again.
 

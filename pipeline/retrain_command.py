@@ -13,6 +13,7 @@ from pipeline.run_options import (
     DataOption,
     JsonOption,
     SetOption,
+    WaitOption,
     WorkdirOption,
     run_request,
     show_summary,
@@ -33,10 +34,7 @@ def retrain_command(
             "--accept-drift", help="Go on although the data has drifted; after looking at why."
         ),
     ] = False,
-    wait: Annotated[
-        float,
-        typer.Option("--wait", min=0.0, metavar="MINUTES", help="For a run that is at work there."),
-    ] = 0.0,
+    wait: WaitOption = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """For schedulers: run if there is new data, then remove what the policy does not keep.

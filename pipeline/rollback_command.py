@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.run_log import hushed
+from pipeline.run_options import JsonOption, WaitOption
 
 if TYPE_CHECKING:
     from pipeline.rollback import ServedVersion
@@ -31,11 +32,8 @@ def rollback(
             "one that is served now."
         ),
     ] = None,
-    wait: Annotated[
-        float,
-        typer.Option("--wait", min=0.0, metavar="MINUTES", help="For a run that is at work there."),
-    ] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print data for programs.")] = False,
+    wait: WaitOption = 0.0,
+    as_json: JsonOption = False,
 ) -> None:
     """Serve an earlier version again, under a new number, and compare later models with it.
 

@@ -1,4 +1,4 @@
-"""What the commands that run the pipeline have in common: their options, and how they end."""
+"""What commands have in common: options, the request for a run, and how a run ends."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; may be repeated."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print data for programs.")]
+WaitOption = Annotated[
+    float,
+    typer.Option("--wait", min=0.0, metavar="MINUTES", help="For a run that is at work there."),
+]
 AcceptLeakAlarmOption = Annotated[
     bool,
     typer.Option(

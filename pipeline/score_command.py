@@ -15,6 +15,7 @@ from rich.table import Table
 
 from pipeline.config import load_config, parse_config
 from pipeline.run_log import output_to
+from pipeline.run_options import JsonOption, SetOption
 from pipeline.summary import ExitCode
 
 if TYPE_CHECKING:
@@ -101,10 +102,7 @@ def score(
         Path | None,
         typer.Option("--config", help="A run's configuration, for its ingest and beam keys."),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; may be repeated."),
-    ] = None,
+    settings: SetOption = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Slices that the model computes together.")
     ] = 16,
@@ -117,7 +115,7 @@ def score(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results that are there.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print data for programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Score many slices with a model's files, without a server: a Beam job.
 

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from pipeline.run_log import hushed
+from pipeline.run_options import JsonOption
 from transform.errors import ConfigError
 
 
@@ -39,7 +40,7 @@ def submit(
         str | None, typer.Option("--namespace", help="Yours, where several users share Kubeflow.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the run has ended.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print data for programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a compiled pipeline on Kubeflow Pipelines, once or by the clock.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.config import load_config
+from pipeline.run_options import JsonOption, SetOption
 from transform.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -64,11 +65,8 @@ def train_worker(
     worker: Annotated[
         int | None, typer.Option("--worker", help="Which of --workers this is, from 0.")
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; may be repeated."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print data for programs.")] = False,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Train as one of several machines; start it on each, with the same options.
 
