@@ -30,7 +30,7 @@ demo: setup  ## synthetic CT to a served model that answers, in DEMO (default ./
 
 .PHONY: flink
 flink: setup  ## fetch the Flink job server (152 MB, once) and print where it is
-	@$(BIN)/python -m pipeline.flink_job_server
+	@$(BIN)/python -m pipeline.runners.flink_job_server
 
 .PHONY: test
 test: setup  ## all tests but the long ones, on two cores

@@ -16,16 +16,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline.compile_command import compile_kubeflow
 from pipeline.config import RunConfig, load_config, parse_config
-from pipeline.full_disk import describe_full_disk, places_in
-from pipeline.prediction_bar import PredictionBar
-from pipeline.prediction_output import JSON, OutputFormat
-from pipeline.prune_command import prune
-from pipeline.retrain_command import retrain_command
-from pipeline.rollback_command import rollback
+from pipeline.kubeflow.compile_command import compile_kubeflow
+from pipeline.prediction.output import JSON, OutputFormat
+from pipeline.prediction.progress_bar import PredictionBar
+from pipeline.retraining.prune_command import prune
+from pipeline.retraining.retrain_command import retrain_command
+from pipeline.retraining.rollback_command import rollback
 from pipeline.run import RunRequest, run
-from pipeline.run_log import hushed, output_to
+from pipeline.run_folder.full_disk import describe_full_disk, places_in
+from pipeline.run_folder.run_log import hushed, output_to
 from pipeline.run_options import (
     DEBUG,
     AcceptLeakAlarmOption,
@@ -38,13 +38,13 @@ from pipeline.run_options import (
     show_summary,
     wants_debug,
 )
-from pipeline.score_command import score
+from pipeline.runners.termination import Terminated, raising_on_sigterm
+from pipeline.scoring.score_command import score
 from pipeline.shipped_config import shipped_config
-from pipeline.submit_command import submit
+from pipeline.submission.submit_command import submit
 from pipeline.summary import ExitCode
 from pipeline.terminal import RunDisplay, print_summary
-from pipeline.termination import Terminated, raising_on_sigterm
-from pipeline.train_worker_command import train_worker
+from pipeline.training_workers.train_worker_command import train_worker
 from serving.serve_command import serve
 from transform.errors import BadDataError, ConfigError, CtnetError
 from transform.prediction import MODEL_NAME
@@ -277,8 +277,8 @@ def inspect_command(
     """
     checked = load_config(config, settings) if config else parse_config({}, settings)
     with output_to(os.devnull) as (_, err), Console(file=err).status("reading all slices"):
-        from pipeline.inspect import inspect
         from pipeline.inspection import gather, print_inspection, to_json, write_page
+        from pipeline.inspection.inspect import inspect
 
         inspected = inspect(data, checked, out)
         findings = gather(
@@ -384,7 +384,7 @@ def predict(
     if not 0 < timeout < math.inf:
         raise ConfigError(f"--timeout {timeout:g}: give a positive number of seconds")
     with hushed():
-        from pipeline.predict import PredictRequest, predict
+        from pipeline.prediction.predict import PredictRequest, predict
         from serving.client_tls import Tls
         from transform.reading import parse_slice_pick
     try:
@@ -478,8 +478,8 @@ def history(
     Exit codes: 0 listed, 2 no run has begun there.
     """
     with hushed():
-        from pipeline.history import read_history
-        from pipeline.history_terminal import print_history
+        from pipeline.history.run_history import read_history
+        from pipeline.history.terminal import print_history
 
         found = read_history(workdir)
         if last is not None:
@@ -512,9 +512,9 @@ def compare(
     Exit codes: 0 compared, 2 one is not there, or they were asked about different slices.
     """
     with hushed():
-        from pipeline.compare import compare_models
-        from pipeline.compare_conclusion import conclude
-        from pipeline.compare_terminal import print_comparison
+        from pipeline.comparison.compare import compare_models
+        from pipeline.comparison.conclusion import conclude
+        from pipeline.comparison.terminal import print_comparison
 
         compared = compare_models(a, b, resamples, seed)
     if as_json:

@@ -31,13 +31,13 @@ from components.slice_evaluator.gate import Bounds, Minimum
 from components.slice_validator.component import SliceValidator
 from components.traceable_trainer import parent_strategy
 from components.traceable_trainer.component import TraceableTrainer
-from pipeline.beam_args import LOCAL_IMAGE, beam_args, ingestion_beam_args
-from pipeline.code_version import code_version
+from pipeline.caching.code_version import code_version
+from pipeline.caching.step_sources import step_version
 from pipeline.config import MinimumConfig, RunConfig
 from pipeline.ingest_settings import key_of
 from pipeline.leaks import describe_leaks
-from pipeline.step_sources import step_version
-from pipeline.workdir import Workdir
+from pipeline.run_folder.workdir import Workdir
+from pipeline.runners.beam_args import LOCAL_IMAGE, beam_args, ingestion_beam_args
 from trainer.weights import LAST_BLESSED, NONE, BackboneWeights
 from transform import ct_example
 from transform.schema import SCHEMA_FILE

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.run_log import hushed
+from pipeline.run_folder.run_log import hushed
 from pipeline.summary import Summary
 from transform.errors import CtnetError
 

@@ -16,8 +16,8 @@ from components.report_gen.content import PUSHED_MODEL
 from components.report_gen.executor import Executor
 from components.report_gen.report import INDEX, Report
 from components.report_gen.step_times import FOLDER as STEP_TIMES
-from pipeline.history_versions import VersionsThere
-from pipeline.workdir import Workdir
+from pipeline.history.versions import VersionsThere
+from pipeline.run_folder.workdir import Workdir
 from transform.errors import ConfigError
 
 _PIPELINE_RUN = "pipeline_run"

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 from components.ct_example_gen.manifest import survey_manifests
 from components.ct_example_gen.spans import resolve_manifests
 from pipeline.config import RunConfig
-from pipeline.folder_lock import alone_in
-from pipeline.full_disk import describe_full_disk
 from pipeline.leaks import describe_leaks
-from pipeline.metadata_backup import back_up_metadata, ensure_metadata
-from pipeline.run_log import output_to
+from pipeline.run_folder.folder_lock import alone_in
+from pipeline.run_folder.full_disk import describe_full_disk
+from pipeline.run_folder.metadata_backup import back_up_metadata, ensure_metadata
+from pipeline.run_folder.run_log import output_to
+from pipeline.run_folder.workdir import Workdir, open_workdir
+from pipeline.runners.termination import Terminated
 from pipeline.summary import Summary, Verdict
 from pipeline.terminal import RunDisplay
-from pipeline.termination import Terminated
-from pipeline.workdir import Workdir, open_workdir
 from trainer.weights import (
     LAST_BLESSED,
     BackboneWeights,
@@ -116,12 +116,12 @@ def _execute(
     import absl.logging
     import tfx.v1  # noqa: F401 before everything that imports TFDV or TFMA
 
-    from pipeline.beam_args import check_beam_args
     from pipeline.dag import build_pipeline, local_places
     from pipeline.ingest_settings import ingest_settings
-    from pipeline.local_runner import FailedStepError, Listener, run_pipeline
-    from pipeline.rollback import models_rolled_back_from
-    from pipeline.unfinished_executions import end_unfinished_executions
+    from pipeline.retraining.rollback import models_rolled_back_from
+    from pipeline.run_folder.unfinished_executions import end_unfinished_executions
+    from pipeline.runners.beam_args import check_beam_args
+    from pipeline.runners.local_runner import FailedStepError, Listener, run_pipeline
     from trainer import progress
 
     absl.logging.set_verbosity(absl.logging.INFO)
@@ -168,9 +168,9 @@ def _conclude(workdir: Workdir, executions: dict[str, int], summary: Summary) ->
     from components.slice_evaluator.evaluation import read_evaluation
     from components.slice_evaluator.gate import as_json
     from components.slice_validator.drift import read_drift
-    from pipeline import outputs as run_outputs
-    from pipeline import rollback
     from pipeline.rebuild_report import rebuild_report
+    from pipeline.retraining import rollback
+    from pipeline.run_folder import outputs as run_outputs
     from transform.training_record import read_record
 
     outputs = run_outputs.StepOutputs(run_outputs.open_store(workdir), executions)

@@ -26,9 +26,9 @@ from tensorflow_serving.apis import prediction_log_pb2
 from components.slice_validator.comparison import Comparator, compare
 from components.slice_validator.drift import Difference
 from components.slice_validator.span_statistics import whole_split
-from pipeline.beam_args import IN_PROCESS
-from pipeline.outputs import StepOutputs, open_store
-from pipeline.workdir import Workdir
+from pipeline.run_folder.outputs import StepOutputs, open_store
+from pipeline.run_folder.workdir import Workdir
+from pipeline.runners.beam_args import IN_PROCESS
 from transform import ct_example
 from transform.ct_example import StoredSlice
 from transform.errors import BadDataError, ConfigError

@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from components.ct_example_gen.patient_ids import ENVIRONMENT, KEY_BYTES, load_key
 from components.ct_example_gen.quarantine import json_line
-from pipeline.beam_args import beam_args, check_beam_args
 from pipeline.config import RunConfig
-from pipeline.full_disk import describe_full_disk
 from pipeline.ingest_settings import KEY_VARIABLE
+from pipeline.run_folder.full_disk import describe_full_disk
+from pipeline.runners.beam_args import beam_args, check_beam_args
 from pipeline.scoring import part_files
 from pipeline.scoring.progress import Watcher, told_to
 from pipeline.scoring.read_slices import ScoringSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from pipeline.workdir import Workdir
+from pipeline.run_folder.workdir import Workdir
 from serving.model_versions import SAVED_MODEL_FILE, newest_version
 from transform.errors import ConfigError
 from transform.prediction import (

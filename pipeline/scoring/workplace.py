@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.full_disk import describe_full_disk
+from pipeline.run_folder.full_disk import describe_full_disk
 from pipeline.scoring.part_files import FOLDERS
 from pipeline.scoring.result_files import unfinished
 from transform.errors import ConfigError

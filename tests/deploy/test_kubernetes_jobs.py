@@ -6,8 +6,8 @@ import typer.main
 import yaml
 
 from pipeline.cli import app
+from pipeline.run_folder.workdir import Workdir
 from pipeline.summary import ExitCode
-from pipeline.workdir import Workdir
 
 VERSIONS = ("1.29", kubernetes_validate.latest_version())
 # By the documentation of Kubeflow's Training Operator.

@@ -30,7 +30,7 @@ MODULES = (
     "pipeline.cli",
     "pipeline.dag",
     "pipeline.ingest_settings",
-    "pipeline.local_runner",
+    "pipeline.runners.local_runner",
     "pipeline.rebuild_report",
     "trainer.run",
 )

@@ -16,14 +16,14 @@ import tensorflow_data_validation as tfdv
 from components.ct_example_gen.manifest import survey_manifests
 from components.ct_example_gen.spans import resolve_manifests
 from components.slice_evaluator.evaluation import read_evaluation
-from pipeline.beam_args import IN_PROCESS, check_beam_args
 from pipeline.config import parse_config
 from pipeline.dag import build_pipeline, local_places
-from pipeline.flink_job_server import cached_jar
 from pipeline.ingest_settings import ingest_settings
-from pipeline.local_runner import Listener, run_pipeline
-from pipeline.outputs import StepOutputs, open_store
-from pipeline.workdir import open_workdir
+from pipeline.run_folder.outputs import StepOutputs, open_store
+from pipeline.run_folder.workdir import open_workdir
+from pipeline.runners.beam_args import IN_PROCESS, check_beam_args
+from pipeline.runners.flink_job_server import cached_jar
+from pipeline.runners.local_runner import Listener, run_pipeline
 from trainer.weights import resolve_weights, weights_without_blessed_model
 from transform import preprocessing
 from transform.ct_example import EVAL, SPLITS, TRAIN

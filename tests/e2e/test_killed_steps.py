@@ -16,8 +16,8 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2
 
 from components.atomic_pusher.executor import CARD_IN_VERSION
-from pipeline.outputs import open_store
-from pipeline.workdir import Workdir
+from pipeline.run_folder.outputs import open_store
+from pipeline.run_folder.workdir import Workdir
 from transform.training_record import read_record
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]

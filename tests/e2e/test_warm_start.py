@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tf_keras
 
-from pipeline.outputs import open_store
-from pipeline.workdir import Workdir
+from pipeline.run_folder.outputs import open_store
+from pipeline.run_folder.workdir import Workdir
 from transform.phantom import write_cohort
 
 pytestmark = pytest.mark.e2e

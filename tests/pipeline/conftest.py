@@ -17,7 +17,7 @@ from components.slice_evaluator.gate import Bounds, Minimum, judge, judge_alarm
 from components.slice_evaluator.measured import Figure, Part, UnitFigures
 from components.slice_evaluator.predictions import SlicePrediction
 from pipeline import cli
-from pipeline.workdir import Workdir
+from pipeline.run_folder.workdir import Workdir
 
 STEPS = {
     "CTExampleGen": {"examples": "Examples"},

@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from components.slice_evaluator.gate import Bounds, Minimum
-from pipeline import cli, retrain_command
+from pipeline import cli
+from pipeline.retraining import retrain_command
 from pipeline.config import parse_config
 from pipeline.dag import gate_bounds
 from pipeline.summary import Summary, Verdict

@@ -16,9 +16,9 @@ from components.baseline.strategy import MODEL, MODEL_BLESSING
 from components.traceable_trainer.component import TraceableTrainer
 from components.traceable_trainer.origin import origin
 from components.traceable_trainer.parent_strategy import EXAMPLES, LastBlessedParent
-from pipeline.local_runner import Listener, run_pipeline
-from pipeline.outputs import StepOutputs, open_store, read_start
-from pipeline.workdir import Workdir
+from pipeline.run_folder.outputs import StepOutputs, open_store, read_start
+from pipeline.run_folder.workdir import Workdir
+from pipeline.runners.local_runner import Listener, run_pipeline
 
 CONFIG = {"seed": 7, "code_version": "c0de", "data_fingerprint": "da7a", "weights": "none"}
 

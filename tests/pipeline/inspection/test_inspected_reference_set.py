@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pipeline.config import parse_config
-from pipeline.inspect import inspect
+from pipeline.inspection.inspect import inspect
 
 
 def write_study(folder, numbers, name):

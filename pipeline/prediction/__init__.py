@@ -1,0 +1,1 @@
+"""Ask a server about slices: `ctnet predict`."""

@@ -1,0 +1,1 @@
+"""Keep a served model fresh: `ctnet retrain`, `ctnet rollback`, `ctnet prune`."""

@@ -1,0 +1,1 @@
+"""Bring a compiled definition to Kubeflow Pipelines: `ctnet submit`."""
