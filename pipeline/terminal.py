@@ -254,8 +254,15 @@ def _say_pruned(pruned: dict[str, Any]) -> tuple[str, str]:
     if "error" in pruned:
         return f"Pruning stopped: {printable(pruned['error'])}", "yellow"
     gone = [f"{pruned[kind]} {kind}" for kind in ("versions", "artifacts") if pruned.get(kind)]
-    size = decimal(pruned["bytes"])
-    return f"{'pruned':9} {', '.join(gone) or 'nothing'} ({size})", ""
+    if not gone and not pruned["bytes"]:
+        return f"{'pruned':9} nothing", ""
+    return f"{'pruned':9} {', '.join(gone) or 'old files'} ({decimal(pruned['bytes'])})", ""
+
+
+def _print_pruned(summary: Summary, console: Console) -> None:
+    if summary.pruned:
+        line, style = _say_pruned(summary.pruned)
+        console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_summary(summary: Summary, console: Console) -> None:
@@ -263,6 +270,8 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print()
     if summary.verdict is Verdict.NOTHING_NEW:
         console.print("Nothing new: this data has been tried already, so nothing was done.")
+        # Made up for, where the last retraining did not come to it.
+        _print_pruned(summary, console)
         return
     if summary.counts:
         if summary.counts["examples"]:
@@ -318,6 +327,4 @@ def print_summary(summary: Summary, console: Console) -> None:
             console.print(
                 f"{name:9} {printable(value)}", highlight=False, markup=False, soft_wrap=True
             )
-    if summary.pruned:
-        line, style = _say_pruned(summary.pruned)
-        console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+    _print_pruned(summary, console)

@@ -19,6 +19,7 @@ from pipeline.retraining.memory import (
 )
 from pipeline.run import RunRequest, run_alone
 from pipeline.run_folder.folder_lock import alone_in
+from pipeline.run_folder.run_log import hushed
 from pipeline.run_folder.workdir import Workdir, open_workdir
 from pipeline.summary import Summary, Verdict, read_summary
 from pipeline.terminal import RunDisplay
@@ -174,7 +175,9 @@ def _prune(
     settings = request.config.retrain
     policy = Policy(settings.keep_versions, settings.keep_runs, frozenset(settings.keep))
     try:
-        summary.pruned = prune_alone(workdir, policy).counts()
+        # After a run in this process ML Metadata logs each connection.
+        with hushed():
+            summary.pruned = prune_alone(workdir, policy).counts()
     # A store that cannot be opened is a RuntimeError.
     except (OSError, sqlite3.Error, errors.StatusError, RuntimeError, CtnetError) as error:
         summary.pruned = {"error": " ".join(f"{error}".split())}

@@ -28,6 +28,8 @@ def walked(tmp_path_factory):
         env={**os.environ, "PATH": path},
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    # Libraries log into files, in a run and after it.
+    assert "INFO" not in done.stderr
     return done.stdout, folder
 
 

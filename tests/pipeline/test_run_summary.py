@@ -223,3 +223,16 @@ def test_a_leak_alarm_says_what_to_look_for_until_it_is_accepted(not_blessed):
     assert "Leak alarm (accepted): accuracy" in text
     assert "Copies" not in text
     assert "--accept-leak-alarm" not in text
+
+
+def test_a_pruning_is_said_also_where_nothing_was_new():
+    summary = Summary("a", Verdict.NOTHING_NEW)
+    assert "pruned" not in printed(summary)
+    summary.pruned = {"versions": 2, "artifacts": 0, "checkpoints": 0, "logs": 1, "bytes": 3000}
+    assert "pruned    2 versions (3.0 kB)" in printed(summary)
+    summary.pruned = {"versions": 0, "artifacts": 0, "checkpoints": 0, "logs": 1, "bytes": 3000}
+    assert "pruned    old files (3.0 kB)" in printed(summary)
+    summary.pruned = {"versions": 0, "artifacts": 0, "checkpoints": 0, "logs": 0, "bytes": 0}
+    assert printed(summary).splitlines()[-1] == "pruned    nothing"
+    summary.pruned = {"error": "no space"}
+    assert "Pruning stopped: no space" in printed(summary)
