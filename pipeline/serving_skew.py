@@ -26,6 +26,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from components.slice_validator.comparison import Comparator, compare
 from components.slice_validator.drift import Difference
 from components.slice_validator.span_statistics import whole_split
+from pipeline.history.versions import VersionsThere
 from pipeline.run_folder.outputs import StepOutputs, open_store
 from pipeline.run_folder.workdir import Workdir
 from pipeline.runners.beam_args import IN_PROCESS
@@ -102,16 +103,21 @@ def _steps_by_run(workdir: Workdir) -> Iterator[tuple[StepOutputs, metadata_stor
                 yield StepOutputs(store, steps), report
 
 
-def _pushed_version(outputs: StepOutputs) -> str:
-    """As which version the run's model was pushed; empty where it was not."""
-    properties = outputs.artifact("AtomicPusher", "pushed_model").custom_properties
+def _version_of(outputs: StepOutputs, there: VersionsThere) -> str:
+    """As which version a server takes up the run's model, or took it up; empty where never."""
+    artifact = outputs.artifact("AtomicPusher", "pushed_model")
+    properties = artifact.custom_properties
     if properties["pushed"].int_value != 1:
         return ""
-    return str(properties["pushed_version"].string_value)
+    pushed = str(properties["pushed_version"].string_value)
+    # A rollback publishes an earlier run's model under a new number.
+    held = there.that_hold(Path(artifact.uri), pushed)
+    return there.newest if there.newest is not None and there.newest in held else pushed
 
 
 def _training(workdir: Workdir) -> _Training:
-    """The latest run that pushed its model; where none did, the latest that came to its end.
+    """The run whose model a server takes up now; else the latest that pushed its model; else the
+    latest that came to its end.
 
     Raises:
       ConfigError: there is none.
@@ -119,9 +125,12 @@ def _training(workdir: Workdir) -> _Training:
     runs = list(_steps_by_run(workdir)) if workdir.metadata.exists() else []
     if not runs:
         raise ConfigError(f"{workdir.root}: no run came to its end here; start one with ctnet run")
-    pushing = [run for run in runs if _pushed_version(run[0])]
-    outputs, report = (pushing or runs)[0]
-    version = _pushed_version(outputs)
+    there = VersionsThere(workdir.serving)
+    versions = [_version_of(outputs, there) for outputs, _ in runs]
+    served = [number for number, version in enumerate(versions) if version == there.newest]
+    pushing = [number for number, version in enumerate(versions) if version]
+    number = (served or pushing or [0])[0]
+    (outputs, report), version = runs[number], versions[number]
     model = f"version {version}" if version else str(outputs.folder("Trainer", "model"))
     folder = outputs.folder("StatisticsGen", "statistics") / f"Split-{ct_example.TRAIN}"
     settings = json.loads(report.custom_properties["settings"].string_value)
@@ -299,8 +308,9 @@ def _breaches(
 def check_serving_skew(workdir: Path, requests: Sequence[Path]) -> SkewResult:
     """Compare requests with the training split of the run whose model is served.
 
-    That is the latest run that pushed its model (where none did, the latest that came to its end).
-    Requests are read one at a time.
+    After a rollback that is the earlier run. Where no version is there, it is the latest run that
+    pushed its model, and where none did, the latest that came to its end. Requests are read one at
+    a time.
 
     Args:
       workdir: the run's folder.

@@ -96,6 +96,12 @@ class Runs:
             outputs = [(artifact, event)]
         self.store.put_execution(execution, outputs, [context])
 
+    def export(self, folder, number):
+        """The model of a run, in a folder."""
+        folder.mkdir(parents=True)
+        (folder / "saved_model.pb").write_text("")
+        (folder / "fingerprint.pb").write_text(str(number))
+
     def add(self, examples, *, pushed):
         """A run that came to its end."""
         self.number += 1
@@ -114,9 +120,21 @@ class Runs:
         self._step(context, "StatisticsGen", "statistics", statistics)
         self._step(context, "Trainer", "model", self.root / f"model-{self.number}")
         told = {"pushed": 1, "pushed_version": str(self.number)} if pushed else {"pushed": 0}
-        self._step(context, "AtomicPusher", "pushed_model", "", **told)
+        archive = self.root / f"pushed-{self.number}"
+        if pushed:
+            self.export(archive, self.number)
+        self._step(context, "AtomicPusher", "pushed_model", archive, **told)
         settings = {"config": {"hounsfield": {"window": list(WINDOW)}}}
         self._step(context, "ReportGen", settings=json.dumps(settings))
+
+
+@pytest.fixture
+def two_pushed(tmp_path, slices):
+    """Two runs that pushed versions 1 and 2, of unlike slices."""
+    runs = Runs(tmp_path)
+    runs.add(examples_of(slices, TRAINED), pushed=True)
+    runs.add(examples_of(slices, TRAINED, offset=80.0), pushed=True)
+    return runs
 
 
 @pytest.fixture(scope="module")
@@ -259,3 +277,25 @@ def test_what_cannot_be_compared_ends_in_one_line(workdir, tmp_path):
         check_serving_skew(workdir, [tmp_path / "nowhere"])
     with pytest.raises(BadDataError, match="none holds a slice"):
         check_serving_skew(workdir, [asked])
+
+
+@pytest.mark.parametrize(
+    ("there", "compared_with", "skewed"),
+    [
+        # The number of a rollback is new, and its model the first run's.
+        ({1: 1, 2: 2, 3: 1}, "version 3", False),
+        ({1: 1, 2: 2}, "version 2", True),
+        # The folder of versions lies elsewhere, say.
+        ({}, "version 2", True),
+    ],
+)
+def test_the_model_that_is_served_now_is_what_counts(
+    two_pushed, slices, there, compared_with, skewed
+):
+    root = two_pushed.root
+    for number, run in there.items():
+        two_pushed.export(root / "serving/ctnet" / str(number), run)
+    asked = [one.SerializeToString() for one in examples_of(slices, ASKED)]
+    result = check_serving_skew(root, [write_records(root / "asked", asked)])
+    assert result.model == compared_with
+    assert bool(result.features) == skewed
