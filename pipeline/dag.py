@@ -130,17 +130,18 @@ def run_fn_config(config: RunConfig, weights: BackboneWeights) -> dict[str, Any]
         "augmentation": train["augmentation"],
         "warm_start": model["weights"] == LAST_BLESSED,
         "weights": weights.path or NONE,
+        # Other weights under the same path, or other code, are another training.
+        "weights_fingerprint": weights.fingerprint,
+        "code_version": step_version("Trainer"),
     }
 
 
 def _trainer_config(config: RunConfig, places: Places, weights: BackboneWeights) -> dict[str, Any]:
-    """What run_fn and the model's origin are made of; the code version is for the cache too."""
+    """What run_fn and the model's origin are made of, and what TFX's cache goes by."""
     return {
         **run_fn_config(config, weights),
-        "weights_fingerprint": weights.fingerprint,
         # TFX gives a training that begins anew other folders than the one that was killed.
         "checkpoints": f"{places.root}/{TRAINER_ID}/.checkpoints",
-        "code_version": step_version("Trainer"),
         "data_fingerprint": places.fingerprint,
     }
 

@@ -27,7 +27,8 @@ def require_same_training(devices: Devices, training: str) -> None:
     if other is not None:
         raise ConfigError(
             f"worker {other} was given another training than worker 0; give all of them the same "
-            "configuration and examples, under the same paths"
+            "configuration, examples and weights, under the same paths, and the same versions of "
+            "ctnet and its packages"
         )
 
 

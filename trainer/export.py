@@ -142,7 +142,7 @@ class ServedModel(tf.Module):
         recorded as finished says that the model is whole.
 
         Raises:
-          ConfigError: the disk is full, or the folder cannot be written.
+          StorageError: the disk is full, or the folder cannot be written.
         """
         unfinished = folder.rstrip("/") + UNFINISHED
         with explaining_failures("the model", folder):

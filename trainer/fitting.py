@@ -312,8 +312,9 @@ def fit(
 
     Raises:
       BadDataError: training diverged: its loss is no longer finite.
-      ConfigError: a folder cannot be written to, the backbone has too few stages, or the workers
-        would go on from different epochs.
+      ConfigError: the backbone has too few stages, or the workers would go on from different
+        epochs.
+      StorageError: a folder cannot be written to.
     """
 
     def batches_of(epoch: int) -> tf.data.Dataset:

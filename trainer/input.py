@@ -20,7 +20,8 @@ from trainer.augmentation import Augmentation, augment
 from transform import preprocessing
 from transform.errors import BadDataError, ConfigError
 
-# Serialised slices wait here to be shuffled: about a thousand at 224 px, fewer of larger ones.
+# Of the pixels of serialised slices that wait to be shuffled, of both classes together where
+# classes are drawn: about a thousand slices at 224 px, fewer of larger ones.
 _SHUFFLE_BYTES = 200_000_000
 _BYTES_A_PIXEL = 4
 # Files read side by side, so that slices which lie together in one do not come together.
@@ -57,7 +58,10 @@ class SplitFiles:
 
     @property
     def shuffle_buffer(self) -> int:
-        """How many serialised slices may wait to be shuffled."""
+        """How many serialised slices may wait to be shuffled: 200 MB of pixels, 16 slices at least.
+
+        No more of a split is ever held, but for batches and blocks of files under way.
+        """
         shape = self._spec[preprocessing.IMAGE].shape
         return max(16, _SHUFFLE_BYTES // (_BYTES_A_PIXEL * math.prod(shape)))
 
@@ -144,7 +148,8 @@ def _drawn_of_class(
             lambda record: tf.equal(files.parse_value(record, preprocessing.LABEL), label)
         )
 
-    # What fits into the window is read once for all passes of an epoch.
+    # What fits into the window is read once for all passes of an epoch. It is no second copy: the
+    # window holds the very tensors that the cache does.
     held = of_class(files.records()).cache() if size < window else None
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
@@ -182,7 +187,8 @@ def training_epoch(
       augmentation: how slices are changed at random.
       centre: what Transform subtracted, so that new pixels can be filled with air.
       per_class: draw so many of each class, in turn, instead of every slice once; over the epochs
-        all slices of a class pass before one comes again.
+        all slices of a class pass before one comes again. Each class then has half of
+        `SplitFiles.shuffle_buffer`, and one that fits into it stays in memory through the epoch.
       seed: of the order and of the changes (and TensorFlow's global seed, of the order).
       worker: which of the workers this is.
       workers: how many share the epoch.

@@ -108,7 +108,8 @@ class _Answers:
 
         Args:
           thresholds: float [t].
-          resamples: blocks of int [block, patients], how often each patient is drawn.
+          resamples: blocks of int [block, patients], how often each patient is drawn; one is
+            held at a time.
 
         Returns:
           Two float64 [r, t].
@@ -126,11 +127,13 @@ class _Answers:
             )
             for of in (True, False)
         ]
-        blocks = [block.astype(np.float64) for block in resamples]
-        sensitivity, specificity = (
-            np.concatenate([block @ hits / (block @ all_of)[:, None] for block in blocks])
-            for hits, all_of in zip(right, of_class, strict=True)
-        )
+        of_blocks: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        # One block at a time, whose rates are far smaller than itself.
+        for block in resamples:
+            times = block.astype(np.float64)
+            for rates, hits, all_of in zip(of_blocks, right, of_class, strict=True):
+                rates.append(times @ hits / (times @ all_of)[:, None])
+        sensitivity, specificity = map(np.concatenate, of_blocks)
         return sensitivity, specificity
 
     def _count(self, which: np.ndarray) -> np.ndarray:

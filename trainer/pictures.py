@@ -86,7 +86,7 @@ class Picture:
         """Write both files.
 
         Raises:
-          ConfigError: the folder cannot be written.
+          StorageError: the folder cannot be written.
         """
         write_whole(f"{folder}/{self.name}.png", self.png)
         write_whole(f"{folder}/{self.name}.svg", self.svg)

@@ -33,9 +33,21 @@ from trainer.warm_start import network_folder, save_network, starting_network
 from trainer.weights import RANDOM_WEIGHTS
 from transform.errors import CtnetError
 from transform.package_versions import package_versions
+from transform.tensorflow_errors import is_about_memory, is_about_peer, said_by
 from transform.training_record import TrainingRecord
 
 _MULTI_WORKER = "multi_worker"
+_TPU = "tpu"
+
+# What a collective operation raises where a peer ended, or was started again before that was seen.
+_OF_A_LOST_WORKER = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
 
 
 def _class_weight(negative: int, positive: int) -> dict[int, float]:
@@ -62,18 +74,34 @@ def _checkpoint_folder(
 
 
 @contextlib.contextmanager
-def _telling_of_lost_workers(config: Mapping[str, Any]) -> Iterator[None]:
-    """Say in one line that another worker ended.
+def _explaining_lost_devices(strategy: str, workers: int) -> Iterator[None]:
+    """Say in one line that another worker ended, or that memory did.
+
+    Args:
+      strategy: `train.strategy`.
+      workers: how many train together.
 
     Raises:
-      CtnetError: it did.
+      CtnetError: one of both.
     """
     try:
         yield
-    except tf.errors.UnavailableError as error:
+    except tf.errors.ResourceExhaustedError as error:
+        # Disks and open files run out under the same class.
+        if not is_about_memory(error):
+            raise
         raise CtnetError(
-            f"train.strategy: {config['strategy']}: a worker is gone ({error.message}); start all "
-            "of them again: training goes on from the last finished epoch"
+            f"memory ran out in training ({said_by(error)}); lower train.batch_size or "
+            "transform.image_size"
+        ) from error
+    except _OF_A_LOST_WORKER as error:
+        unavailable = isinstance(error, tf.errors.UnavailableError)
+        if workers == 1 and not (strategy == _TPU and unavailable):
+            raise
+        gone = "is gone" if unavailable or is_about_peer(error) else "seems to be gone"
+        raise CtnetError(
+            f"train.strategy: {strategy}: a worker {gone} ({said_by(error)}); start all of them "
+            "again: training goes on from the last finished epoch"
         ) from error
 
 
@@ -127,7 +155,7 @@ def _train(
     negative, positive = data.training.count_by_label()
     # Each worker may keep its checkpoints under another path, where it has begun none.
     told = [{**config, "checkpoints": None}, fn_args.base_model, negative, positive]
-    with _telling_of_lost_workers(config):
+    with _explaining_lost_devices(config["strategy"], devices.workers):
         require_same_training(devices, json.dumps(told, sort_keys=True))
     per_class = config["examples_per_class"]
     epoch_slices = 2 * per_class if per_class else negative + positive
@@ -142,7 +170,7 @@ def _train(
         fit_settings.learning_rate,
     )
     model_settings = data.model_settings(config)
-    with _telling_of_lost_workers(config), devices.scope():
+    with _explaining_lost_devices(config["strategy"], devices.workers), devices.scope():
         network = starting_network(
             model_settings,
             weights=config["weights"],
@@ -164,7 +192,7 @@ def _train(
         )
 
     weigh = config["class_weights"] and per_class is None
-    with _telling_of_lost_workers(config):
+    with _explaining_lost_devices(config["strategy"], devices.workers):
         fitted = fit(
             network,
             training=training,
@@ -187,14 +215,14 @@ def _hand_over(
     """Let the workers end only when the chief can export without them.
 
     Raises:
-      ConfigError: the network cannot be written.
+      StorageError: the network cannot be written.
       CtnetError: the chief is gone before that.
     """
     if devices.workers == 1:
         # Who has trained alone goes on from the last epoch, with nobody to wait for.
         return
     if not devices.is_chief:
-        with _telling_of_lost_workers({"strategy": _MULTI_WORKER}):
+        with _explaining_lost_devices(_MULTI_WORKER, devices.workers):
             devices.of_all_workers(devices.worker)
         return
     trained.write(settings, checkpoints)
@@ -217,7 +245,8 @@ def _export(fn_args: FnArgs, data: _Data, trained: TrainedNetwork) -> None:
         config["resamples"],
         config["seed"],
     )
-    validated = Validation.of(model, data.validation, trained.global_batch_size, rule)
+    with _explaining_lost_devices(config["strategy"], workers=1):
+        validated = Validation.of(model, data.validation, trained.global_batch_size, rule)
     decision = Decision(validated.temperature, validated.point.threshold)
     ServedModel(
         plain,
@@ -247,6 +276,8 @@ def _export(fn_args: FnArgs, data: _Data, trained: TrainedNetwork) -> None:
         warm_start=fn_args.base_model,
         versions=package_versions(),
         cautions=validated.cautions(),
+        weights_fingerprint=None if fn_args.base_model else config["weights_fingerprint"],
+        code_version=config["code_version"],
     ).write(fn_args.model_run_dir)
 
 
@@ -261,14 +292,16 @@ def run_fn(fn_args: FnArgs) -> None:
     a replica); `examples_per_class`; `class_weights`; the fields of `ModelSettings` (all but
     `centre`) under `model`, of `FitSettings` under `fit` and of `Augmentation` under
     `augmentation`; `flip_average`; `weights`, which `trainer.weights.resolve_weights` takes, and
-    `warm_start`, whether `fn_args.base_model` comes before them; and `checkpoints`, a folder that
-    outlives the process, or None.
+    `warm_start`, whether `fn_args.base_model` comes before them; `weights_fingerprint` and
+    `code_version`, which the record has and which checkpoints belong to; and `checkpoints`, a
+    folder that outlives the process, or None.
 
     Raises:
-      ConfigError: weights that do not fit, devices that are not there, a folder that cannot be
-        written to, or workers that were told different things.
+      ConfigError: weights that do not fit, devices that are not there, or workers that were told
+        different things.
       BadDataError: training diverged.
-      CtnetError: a worker is gone.
+      StorageError: a folder cannot be written to.
+      CtnetError: a worker is gone, or memory ran out.
     """
     config: dict[str, Any] = fn_args.custom_config
     tf_keras.utils.set_random_seed(config["seed"])

@@ -27,7 +27,7 @@ class TensorBoardLogs:
         """Begin anew with the epochs that are there already, so that each is there once.
 
         Raises:
-          ConfigError: the folder cannot be written to.
+          StorageError: the folder cannot be written to.
         """
         self._folder = folder
         self._epochs = 0
@@ -46,7 +46,7 @@ class TensorBoardLogs:
         """Add an epoch.
 
         Raises:
-          ConfigError: the folder cannot be written to.
+          StorageError: the folder cannot be written to.
         """
         self._epochs += 1
         with explaining_failures(_WHAT, self._folder):

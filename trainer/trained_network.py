@@ -60,7 +60,7 @@ class TrainedNetwork:
         """Write it beside the checkpoints; `is_trained` is true when all of it is there.
 
         Raises:
-          ConfigError: it cannot be written.
+          StorageError: it cannot be written.
         """
         save_network(self.network, settings, network_folder(_beside_network(checkpoints)))
         values = {

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf_keras
 from absl import logging
 
-from transform.errors import ConfigError
+from transform.errors import StorageError
 from transform.training_record import EpochRecord
 from transform.whole_file import explaining_failures
 
@@ -127,7 +127,7 @@ class TrainingCheckpoints:
             not taken.
 
         Raises:
-          ConfigError: `own_folder` cannot be written to.
+          StorageError: `own_folder` cannot be written to.
         """
         self._folder = folder
         self._own_folder = own_folder
@@ -177,7 +177,7 @@ class TrainingCheckpoints:
         """Save after an epoch; all workers must, because some variables are read across them.
 
         Raises:
-          ConfigError: it cannot be written; the checkpoints before stay as they are.
+          StorageError: it cannot be written; the checkpoints before stay as they are.
         """
         checkpoint = tf.train.Checkpoint(
             weights=weights, optimizer=optimizer, state=_StateAsBytes(state, self._fingerprint)
@@ -189,7 +189,7 @@ class TrainingCheckpoints:
                     checkpoint, self._own_folder, max_to_keep=_KEPT, checkpoint_name=_NAME
                 )
                 manager.save(checkpoint_number=number)
-        except ConfigError:
+        except StorageError:
             self._remove_unfinished(number)
             raise
 

@@ -23,6 +23,7 @@ from transform.whole_file import UNFINISHED, explaining_failures
 _FOLDER = "network"
 _NETWORK = "network.keras"
 _SETTINGS = "network.json"
+_WHAT = "the network's weights"
 
 # Where a run's configuration says what a network is made of.
 _KEYS = {
@@ -48,6 +49,17 @@ def _remove(folder: str) -> None:
 
 
 @contextlib.contextmanager
+def _copied_to(folder: str) -> Iterator[Path]:
+    """A temporary folder, whose files are copied at the end."""
+    with tempfile.TemporaryDirectory() as local:
+        # An error of the disk under it names no file.
+        with explaining_failures(_WHAT, local, chosen_by="TMPDIR"):
+            yield Path(local)
+        for path in Path(local).iterdir():
+            tf.io.gfile.copy(str(path), f"{folder}/{path.name}")
+
+
+@contextlib.contextmanager
 def _whole_or_not_at_all(folder: str) -> Iterator[Path]:
     """A local folder to write to; what is in it comes under the name `folder` at the end."""
     unfinished = folder + UNFINISHED
@@ -55,10 +67,11 @@ def _whole_or_not_at_all(folder: str) -> Iterator[Path]:
         _remove(unfinished)
         tf.io.gfile.makedirs(unfinished)
         # Keras writes its file with zipfile, which knows local paths only.
-        with tempfile.TemporaryDirectory() as local:
-            yield Path(local)
-            for path in Path(local).iterdir():
-                tf.io.gfile.copy(str(path), f"{unfinished}/{path.name}")
+        if "://" in folder:
+            with _copied_to(unfinished) as local:
+                yield local
+        else:
+            yield Path(unfinished)
         _remove(folder)
         tf.io.gfile.rename(unfinished, folder)
     finally:
@@ -75,12 +88,12 @@ def save_network(network: Network, settings: ModelSettings, folder: str) -> None
         training must take part, each with a folder of its own.
 
     Raises:
-      ConfigError: the folder cannot be written.
+      StorageError: the folder, or that for temporary files, cannot be written.
     """
     # The compiled model would take its optimizer along, which is twice as large as the network.
     bare = tf_keras.Model(network.model.inputs, network.model.outputs)
     with (
-        explaining_failures("the network's weights", folder),
+        explaining_failures(_WHAT, folder),
         _whole_or_not_at_all(folder) as local,
     ):
         # Keras's older format goes by an order that freezing layers changes, and its file of bare

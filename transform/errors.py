@@ -9,5 +9,9 @@ class ConfigError(CtnetError):
     """The configuration or the command line cannot be used (exit code 2)."""
 
 
+class StorageError(CtnetError):
+    """A disk is full, or a folder takes nothing (exit code 1: no configuration is wrong)."""
+
+
 class BadDataError(CtnetError):
     """The data would mislead training, so the run stops (exit code 4)."""

@@ -77,6 +77,9 @@ class TrainingRecord:
       warm_start: the blessed model whose weights training began with, None for another's.
       cautions: sentences that say where the model cannot be relied on, from the validation split.
       versions: of Python and the packages that decide what a model becomes, by name.
+      weights_fingerprint: MD5 of the weights file that the backbone began with, "none" where they
+        were random; None after a warm start.
+      code_version: a hash of the code that trained.
 
     What a record of an older release does not have is None (`versions`, `cautions`: empty).
     """
@@ -98,12 +101,14 @@ class TrainingRecord:
     warm_start: str | None = None
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     cautions: list[str] = dataclasses.field(default_factory=list)
+    weights_fingerprint: str | None = None
+    code_version: str | None = None
 
     def write(self, folder: str) -> None:
         """Write the record into a folder, whole or not at all.
 
         Raises:
-          ConfigError: the folder cannot be written.
+          StorageError: the folder cannot be written.
         """
         text = json.dumps(dataclasses.asdict(self), indent=1)
         write_whole(f"{folder}/{FILE_NAME}", text.encode())
@@ -115,8 +120,10 @@ def _as_written(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_record(folder: Path) -> TrainingRecord:
-    """Read the record that training left in a folder; one of an older release, too."""
-    values = json.loads((folder / FILE_NAME).read_text())
+    """Read the record that training left in a folder; one of an older or newer release, too."""
+    known = {field.name for field in dataclasses.fields(TrainingRecord)}
+    written = json.loads((folder / FILE_NAME).read_text())
+    values = {name: value for name, value in written.items() if name in known}
     epochs = [EpochRecord(**epoch) for epoch in values.pop("epochs")]
     cautions = values.pop("cautions", [])
     point = values.pop("operating_point", None)

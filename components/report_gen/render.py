@@ -271,7 +271,7 @@ def render_report(content: ReportContent, folder: Path) -> Path:
       The page.
 
     Raises:
-      ConfigError: the folder cannot be written.
+      StorageError: the folder cannot be written.
     """
     page = folder / INDEX
     card, text = render_model_card(content.facts), render_page(content)

@@ -31,7 +31,7 @@ class ServingOutcome:
         """Write it whole.
 
         Raises:
-          ConfigError: the folder cannot be written.
+          StorageError: the folder cannot be written.
         """
         write_whole(
             f"{folder}/{FILE_NAME}", json.dumps(dataclasses.asdict(self), indent=1).encode()

@@ -105,7 +105,7 @@ class ProbeResults:
         """Write them whole.
 
         Raises:
-          ConfigError: the folder cannot be written.
+          StorageError: the folder cannot be written.
         """
         # It needs TensorFlow, for which those who only read need not wait.
         from transform.whole_file import write_whole

@@ -34,10 +34,11 @@ _GRAPH = (
     "transform/ct_example.py",
 )
 _EXPORT = (*_GRAPH, "transform/picture_graph.py", "transform/prediction.py")
+_WHOLE_FILE = ("transform/whole_file.py", "transform/tensorflow_errors.py")
 _RECORD = (
     "transform/training_record.py",
     "transform/package_versions.py",
-    "transform/whole_file.py",
+    *_WHOLE_FILE,
 )
 _PROBES = (
     "components/shortcut_probes/artifact.py",
@@ -76,7 +77,7 @@ SOURCES = {
     "SliceEvaluator": Sources(
         (
             "components/slice_evaluator",
-            "transform/whole_file.py",
+            *_WHOLE_FILE,
             *_PROBES,
             *_EXAMPLE,
             *_EXPORT,
@@ -89,7 +90,7 @@ SOURCES = {
             "serving",
             "components/serving_validator",
             "components/slice_evaluator/predictions.py",
-            "transform/whole_file.py",
+            *_WHOLE_FILE,
             *_READING,
             *_EXPORT,
         ),

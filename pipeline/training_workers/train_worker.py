@@ -15,11 +15,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.caching.step_sources import step_version
 from pipeline.config import RunConfig
 from pipeline.history.metadata_store import read_runs
 from pipeline.run_folder.run_log import hushed
 from pipeline.run_folder.workdir import Workdir
-from trainer.weights import LAST_BLESSED, resolve_weights, weights_without_blessed_model
+from trainer.weights import (
+    LAST_BLESSED,
+    BackboneWeights,
+    resolve_weights,
+    weights_without_blessed_model,
+)
 from transform.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,13 +78,37 @@ class WorkerRequest:
         """Training record, pictures and TensorBoard's logs."""
         return self.out / "model_run"
 
-    def identity(self) -> str:
-        """The same for a worker that is started again, and another for another training."""
+    def parent_fingerprint(self) -> str | None:
+        """A hash of the files that a warm start reads, None without a parent."""
+        if self.parent is None:
+            return None
+        with hushed():
+            from trainer.warm_start import network_folder
+
+        digest = hashlib.sha256()
+        for path in sorted(Path(network_folder(str(self.parent))).glob("*")):
+            with path.open("rb") as file:
+                of_file = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{path.name} {of_file}\n".encode())
+        return digest.hexdigest()
+
+    def identity(self, weights: BackboneWeights) -> str:
+        """The same for a worker that is started again, and another for another training.
+
+        Args:
+          weights: resolved from `config.model.weights`.
+        """
         files = [
             (str(path), path.stat().st_size, path.stat().st_mtime_ns)
             for path in sorted(self.transformed.examples.glob("Split-*/*"))
         ]
-        parts = [self.config.model_dump_json(), str(self.transformed), str(self.parent), files]
+        parts = [
+            *(self.config.model_dump_json(), str(self.transformed), files),
+            *(str(self.parent), self.parent_fingerprint()),
+            # What a path names may be another file by now.
+            weights.fingerprint,
+            step_version("Trainer"),
+        ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -166,7 +196,7 @@ def train_as_worker(
     Raises:
       ConfigError: something of the request cannot be used, or the workers disagree.
       BadDataError: training diverged.
-      CtnetError: another worker is gone.
+      CtnetError: another worker is gone, or a disk is full.
     """
     # What can be wrong is said before the libraries are waited for, and before the other workers
     # wait for this one.
@@ -177,7 +207,6 @@ def train_as_worker(
             f"{STRATEGY}; set that or auto"
         )
     _require_files(request.transformed.graph / "transform_fn", "--transform-graph")
-    over = _is_over(request)
     wanted = config.model.weights
     if wanted == LAST_BLESSED and request.parent is None:
         raise ConfigError(
@@ -188,6 +217,8 @@ def train_as_worker(
             raise ConfigError(f"--parent, but model.weights is {wanted}: set it to {LAST_BLESSED}")
         _require_files(request.parent, "--parent")
     weights = resolve_weights(weights_without_blessed_model(wanted, config.model.backbone))
+    identity = request.identity(weights)
+    over = _is_over(request, identity)
 
     with hushed():
         import tensorflow_transform as tft
@@ -223,7 +254,7 @@ def train_as_worker(
     if worker == 0:
         # Half of an export, from a worker that was stopped in it.
         shutil.rmtree(request.model, ignore_errors=True)
-        write_whole(str(request.out / _REQUEST), request.identity().encode())
+        write_whole(str(request.out / _REQUEST), identity.encode())
     joining(worker, workers)
     with telling(listener):
         run_fn(
@@ -238,13 +269,15 @@ def train_as_worker(
                     **run_fn_config(config, weights),
                     "strategy": STRATEGY,
                     "checkpoints": str(request.out / "checkpoints"),
+                    # Not read, but the workers compare it, and checkpoints belong to it.
+                    "parent_fingerprint": request.parent_fingerprint(),
                 },
             )
         )
     return WorkerResult(worker, workers, str(request.model), str(request.model_run))
 
 
-def _is_over(request: WorkerRequest) -> bool:
+def _is_over(request: WorkerRequest, identity: str) -> bool:
     """Whether this very training has come to its end, as the record, written last, tells.
 
     Raises:
@@ -258,9 +291,12 @@ def _is_over(request: WorkerRequest) -> bool:
     if not (request.model_run / FILE_NAME).exists():
         return False
     path = request.out / _REQUEST
-    if path.is_file() and path.read_text() == request.identity():
+    if path.is_file() and path.read_text() == identity:
         return True
-    raise ConfigError(f"--out {request.out}: there is a model already; give another folder")
+    raise ConfigError(
+        f"--out {request.out}: there is a model already, of another configuration or of other "
+        "examples, weights or code; give another folder"
+    )
 
 
 def _require_files(folder: Path, option: str) -> None:

@@ -16,6 +16,7 @@ from components.ct_example_gen.patient_ids import load_key, pseudonym
 from serving.client import Client
 from serving.server import EmbeddedServer
 from transform import prediction, preprocessing
+from transform.training_record import PICTURES
 
 pytestmark = pytest.mark.e2e
 
@@ -248,6 +249,8 @@ def test_the_report_can_be_rebuilt(first_run, ctnet):
     page = first_run.workdir / "report/index.html"
     assert "AtomicPusher" in page.read_text()
     assert "<img" in page.read_text()
+    for name in PICTURES:
+        assert f'<figure id="picture-{name}">' in page.read_text()
     page.unlink()
     done = ctnet("report", first_run.workdir)
     assert done.code == 0, done.err

@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from trainer.distribution import make_devices
+from trainer.distribution import Devices, make_devices
 from trainer.model import ModelSettings, build_network
 from trainer.weights import BackboneWeights
 from transform.errors import ConfigError
@@ -128,8 +129,17 @@ def test_a_network_in_float16_scales_its_loss(gpus):
     assert isinstance(network.optimizer, tf_keras.mixed_precision.LossScaleOptimizer)
 
 
-def test_the_chief_writes_where_it_is_told(tmp_path):
-    assert make_devices("single").own_folder(str(tmp_path)) == str(tmp_path)
+def test_the_chief_alone_writes_where_it_is_told(tmp_path):
+    told = str(tmp_path)
+    chief, other = (
+        Devices(tf.distribute.get_strategy(), workers=2, worker=number) for number in (0, 1)
+    )
+    assert chief.own_folder(told) == told
+    own = Path(other.own_folder(told))
+    assert tmp_path not in (own, *own.parents)
+    # The same each time, and another for another folder.
+    assert other.own_folder(told) == str(own)
+    assert other.own_folder(f"{told}/other") != str(own)
 
 
 def assert_one_line(error, *words):

@@ -28,7 +28,7 @@ from transform.ct_example import (
     encode_png16,
     make_example,
 )
-from transform.errors import ConfigError
+from transform.errors import StorageError
 from transform.reading import read_slice
 
 pytestmark = pytest.mark.slow
@@ -169,7 +169,7 @@ def test_an_export_that_the_disk_cannot_hold_is_one_line_and_leaves_no_half_mode
     folder = tmp_path / "model"
     with (
         files_of_at_most(4096),
-        pytest.raises(ConfigError, match=r"the model cannot be written to .*make room") as raised,
+        pytest.raises(StorageError, match=r"the model cannot be written to .*make room") as raised,
     ):
         served.save(str(folder))
     assert str(folder) in str(raised.value)

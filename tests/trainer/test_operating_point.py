@@ -1,13 +1,14 @@
 """The threshold, chosen over resamples of the validation patients."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.operating_point import choose_operating_point, threshold_curve
+from trainer.operating_point import _Answers, choose_operating_point, threshold_curve
 from transform.errors import BadDataError
 
 # Few different scores, so that ties are common; all of them in float32, as the choice sees them.
@@ -220,3 +221,58 @@ def test_blocks_of_resamples_are_all_used(monkeypatch):
     monkeypatch.setattr("trainer.operating_point._BLOCK", 3 * len(split[0]))
     in_blocks = choose(*split, resamples=50)
     assert dataclasses.asdict(in_blocks) == dataclasses.asdict(whole)
+
+
+def rates_of_all_blocks_at_once(answers, thresholds, resamples):
+    """Sensitivity and specificity where all blocks are held together."""
+    blocks = [block.astype(np.float64) for block in resamples]
+    found = []
+    for of in (True, False):
+        slices = np.bincount(
+            answers.patient, weights=answers.positive == of, minlength=answers.patients
+        )
+        right = np.stack(
+            [
+                np.bincount(
+                    answers.patient,
+                    weights=(answers.positive == of) & ((answers.probability >= one) == of),
+                    minlength=answers.patients,
+                )
+                for one in thresholds
+            ],
+            axis=1,
+        )
+        found.append(
+            np.concatenate([block @ right / (block @ slices)[:, None] for block in blocks])
+        )
+    return found
+
+
+def test_rates_block_by_block_are_those_of_all_blocks_to_the_last_bit(monkeypatch):
+    answers = _Answers.of(*study(np.random.default_rng(11), 40))
+    monkeypatch.setattr("trainer.operating_point._BLOCK", 7 * len(answers.patient))
+    thresholds = np.linspace(0.0, 1.0, 23)
+    found = answers.rates_in_resamples(thresholds, answers.resamples(50, 1))
+    wanted = rates_of_all_blocks_at_once(answers, thresholds, answers.resamples(50, 1))
+    assert found[0].shape == (50, 23)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_memory_for_rates_is_that_of_one_block():
+    answers = _Answers.of(*study(np.random.default_rng(12), 1000))
+    rows, blocks = 50, 40
+
+    def resamples():
+        for _ in range(blocks):
+            yield np.ones([rows, answers.patients], int)
+
+    tracemalloc.start()
+    try:
+        sensitivity, _ = answers.rates_in_resamples(np.array([0.5]), resamples())
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sensitivity.shape == (rows * blocks, 1)
+    # As drawn and as float64, while the next is drawn.
+    assert most < 5 * rows * answers.patients * 8

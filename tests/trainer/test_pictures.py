@@ -11,7 +11,7 @@ from PIL import Image
 
 from trainer.operating_point import choose_operating_point, threshold_curve
 from trainer.pictures import draw_calibration, draw_learning_curves, draw_threshold
-from transform.errors import ConfigError
+from transform.errors import StorageError
 from transform.training_record import EpochRecord, OperatingPoint, TrainingRecord, read_record
 
 EPOCHS = [
@@ -106,7 +106,7 @@ def test_a_picture_is_written_whole_or_is_one_line(tmp_path):
         "learning_curves.svg",
     ]
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"learning_curves\.png cannot be written to .*/file"):
+    with pytest.raises(StorageError, match=r"learning_curves\.png cannot be written to .*/file"):
         picture.write(str(tmp_path / "file"))
 
 
@@ -153,6 +153,6 @@ def test_a_record_that_cannot_be_written_leaves_the_one_before_it(tmp_path, monk
     RECORD.write(str(tmp_path))
     before = (tmp_path / "training.json").read_bytes()
     (tmp_path / "training.json.unfinished").mkdir()
-    with pytest.raises(ConfigError, match=r"training\.json cannot be written"):
+    with pytest.raises(StorageError, match=r"training\.json cannot be written"):
         RECORD.write(str(tmp_path))
     assert (tmp_path / "training.json").read_bytes() == before

@@ -16,7 +16,7 @@ from trainer.run import run_fn
 from transform import prediction
 from transform.ct_example import EVAL, TRAIN
 from transform.errors import BadDataError
-from transform.training_record import EpochRecord, read_record
+from transform.training_record import PICTURES, EpochRecord, read_record
 
 pytestmark = pytest.mark.slow
 
@@ -107,6 +107,45 @@ def test_training_leaves_a_record_that_the_report_can_read(trained, study):
     assert record.temperature > 0
     assert 0.0 < record.threshold < 1.0
     assert record.validation["sensitivity"] >= 0.9
+    assert (record.weights_fingerprint, record.code_version) == ("none", "1")
+
+
+def test_training_leaves_pictures_for_the_report_and_logs_for_tensorboard(trained):
+    run_folder = trained[0] / "run"
+    for name in PICTURES:
+        assert (run_folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (run_folder / f"{name}.svg").read_text()
+    for part in ("train", "validation"):
+        (events,) = (run_folder / "tensorboard" / part).iterdir()
+        logged = [
+            (value.tag, event.step)
+            for event in tf.compat.v1.train.summary_iterator(str(events))
+            for value in event.summary.value
+            if value.metadata.plugin_data.plugin_name == "scalars"
+        ]
+        # Three epochs, of both phases.
+        assert [step for tag, step in logged if tag == "epoch_loss"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"weights_fingerprint": "of another file under the same path"},
+        {"code_version": "2"},
+        {"parent_fingerprint": "of another export under the same path"},
+    ],
+)
+def test_checkpoints_of_other_weights_or_other_code_are_not_found_again(changed):
+    config = {**CONFIG, "checkpoints": "/checkpoints"}
+    folder = run._checkpoint_folder(config, None)
+    assert run._checkpoint_folder(dict(config), None) == folder
+    assert run._checkpoint_folder({**config, **changed}, None) != folder
+
+
+def test_a_record_of_a_newer_release_can_be_read(trained, tmp_path):
+    written = json.loads((trained[0] / "run" / "training.json").read_text())
+    (tmp_path / "training.json").write_text(json.dumps({**written, "later": "says more"}))
+    assert read_record(tmp_path) == read_record(trained[0] / "run")
 
 
 def assert_record_stands_for_export(folder, study):

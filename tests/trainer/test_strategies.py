@@ -66,6 +66,20 @@ CONFIG = {
     "flip_average": False,
     "weights": "none",
     "warm_start": False,
+    "weights_fingerprint": "none",
+    "code_version": "1",
+}
+# What each replica does in its own way.
+OF_REPLICA = {
+    "model": {**CONFIG["model"], "dropout": 0.3, "batch_norm": "trainable"},
+    # With early stopping it might end with weights of before it was stopped.
+    "fit": {
+        **CONFIG["fit"],
+        "batch_norm": "trainable",
+        "head_epochs": 0,
+        "epochs": 2,
+        "early_stopping": 0,
+    },
 }
 # One replica that takes the steps of two.
 AS_TWO = {
@@ -113,15 +127,26 @@ class Worker:
 
 
 def start(
-    study, home, strategy, *, cpus=1, cluster=None, task=0, checkpoints=None, dies=None, **config
+    study,
+    home,
+    strategy,
+    *,
+    cpus=1,
+    cluster=None,
+    task=0,
+    checkpoints=None,
+    dies=None,
+    exports=True,
+    **config,
 ):
-    """Start one process of a training."""
+    """Start one process of a training; without exports it ends when the network is fitted."""
     folder, temporary = home / "told", home / "temporary"
     folder.mkdir(parents=True)
     temporary.mkdir()
     job = {
         "cpus": cpus,
         "dies_after": dies,
+        "exports": exports,
         "result": str(home / "result.json"),
         "fn_args": {
             "train_files": study.patterns[TRAIN],
@@ -257,7 +282,11 @@ def test_only_the_chief_leaves_files(started, of_workers):
     workers = started["workers"]
     assert len(workers) == len(of_workers) == 2
     chief, other = (
-        {path.relative_to(worker.folder).parts[0] for path in worker.folder.rglob("*.*")}
+        {
+            path.relative_to(worker.folder).parts[0]
+            for path in worker.folder.rglob("*")
+            if path.is_file()
+        }
         for worker in workers
     )
     assert chief == {"model", "run"}
@@ -286,3 +315,22 @@ def test_a_worker_that_dies_ends_the_other_and_both_go_on_when_started_again(
     for found, wanted in zip([one.outcome() for one in again], of_workers, strict=True):
         assert len(found["parsed"]) < len(wanted["parsed"])
         assert found["weights"] == wanted["weights"]
+
+
+def test_mirrored_devices_that_die_go_on_with_batch_norm_and_dropout(study, tmp_path):
+    def begin(name, **options):
+        return start(
+            study, tmp_path / name, "mirrored", cpus=2, exports=False, **OF_REPLICA, **options
+        )
+
+    uninterrupted = begin("uninterrupted")
+    died = begin("died", checkpoints=tmp_path / "checkpoints", dies=1)
+    assert died.end()[0] == DIED
+    found = begin("again", checkpoints=tmp_path / "checkpoints").outcome()
+    wanted = uninterrupted.outcome()
+    assert wanted["replicas"] == 2
+    # The second epoch alone was left.
+    assert (len(wanted["parsed"]), len(found["parsed"])) == (2, 1)
+    assert all(np.isfinite(one).all() for one in wanted["weights"])
+    assert found["weights"] == wanted["weights"]
+    assert found["metrics"] == wanted["metrics"]

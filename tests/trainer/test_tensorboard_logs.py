@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.tensorboard_logs import TensorBoardLogs
-from transform.errors import ConfigError
+from transform.errors import StorageError
 from transform.training_record import EpochRecord
 
 RECORDS = [
@@ -55,5 +55,5 @@ def test_after_a_stop_every_epoch_is_there_once(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ConfigError, match=r"TensorBoard logs cannot be written to .*file/logs"):
+    with pytest.raises(StorageError, match=r"TensorBoard logs cannot be written to .*file/logs"):
         TensorBoardLogs(str(tmp_path / "file" / "logs"), [])

@@ -10,7 +10,7 @@ from trainer.training_checkpoint import (
     TrainingState,
     clear,
 )
-from transform.errors import ConfigError
+from transform.errors import StorageError
 from transform.training_record import EpochRecord
 
 RECORDS = [
@@ -99,7 +99,7 @@ def test_only_the_last_two_are_kept(tmp_path):
 def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path, files_of_at_most):
     save(tmp_path, 1)
     before = names(tmp_path)
-    with files_of_at_most(SIZE), pytest.raises(ConfigError, match="state of training") as error:
+    with files_of_at_most(SIZE), pytest.raises(StorageError, match="state of training") as error:
         save(tmp_path, 2)
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
@@ -111,7 +111,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path, files_of_at
 
 def test_a_folder_that_cannot_be_written_to_is_one_line_before_training(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ConfigError, match=r"state of training cannot be written to .*file/here"):
+    with pytest.raises(StorageError, match=r"state of training cannot be written to .*file/here"):
         open_folder(tmp_path / "file" / "here")
 
 

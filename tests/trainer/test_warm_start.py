@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import tempfile
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from trainer.warm_start import (
     starting_network,
 )
 from trainer.weights import RANDOM_WEIGHTS
-from transform.errors import ConfigError
+from transform.errors import ConfigError, StorageError
 
 SETTINGS = ModelSettings(
     backbone="tiny",
@@ -30,7 +31,7 @@ SETTINGS = ModelSettings(
 )
 
 
-def fitted(settings):
+def fitted(settings, most=0.3):
     """A network whose weights and BatchNorm averages are those of no fresh one."""
     network = build_network(settings, RANDOM_WEIGHTS)
     generator = np.random.default_rng(1)
@@ -39,7 +40,7 @@ def fitted(settings):
     network.model.compile("adam", "mse")
     network.model.optimizer.build(network.model.trainable_variables)
     for variable in network.model.variables:
-        variable.assign_add(tf.cast(generator.uniform(0.0, 0.3, variable.shape), variable.dtype))
+        variable.assign_add(tf.cast(generator.uniform(0.0, most, variable.shape), variable.dtype))
     return network
 
 
@@ -61,10 +62,10 @@ def start(settings, export):
     return starting_network(settings, weights="none", base_model=export, warm_start=True)
 
 
-def one_line(error):
+def one_line(error, begins="model.weights: last_blessed"):
     text = str(error.value)
     assert "\n" not in text
-    assert text.startswith("model.weights: last_blessed")
+    assert text.startswith(begins)
     return text
 
 
@@ -76,6 +77,31 @@ def test_training_begins_with_all_weights_of_the_earlier_model(earlier):
     # Training goes on from there: what was frozen then is not now.
     started.thaw_backbone("trainable")
     assert len(started.model.trainable_weights) == 3 * 3 + 2
+
+
+@pytest.mark.slow
+def test_training_begins_with_all_weights_of_an_earlier_efficientnet_b3(tmp_path):
+    """Which keeps constants of its own, and many layers that Keras names by counting."""
+    settings = dataclasses.replace(SETTINGS, backbone="efficientnet-b3")
+    export = f"{tmp_path}/Format-Serving"
+    # Little enough for so many layers to end in numbers.
+    network = fitted(settings, most=0.01)
+    (normalise,) = (
+        layer
+        for layer in network.backbone.layers
+        if isinstance(layer, tf_keras.layers.Normalization)
+    )
+    # It computes with copies of its variables.
+    normalise.finalize_state()
+    save_network(network, settings, network_folder(export))
+    started = start(settings, export)
+    assert len(started.model.weights) > 400
+    for one, other in zip(started.model.weights, network.model.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    image = scaled_slices() - settings.centre
+    answers = started.model(image)
+    assert np.isfinite(answers).all()
+    np.testing.assert_array_equal(answers, network.model(image))
 
 
 def test_another_fitted_centre_leaves_the_same_function_of_hounsfield_units(earlier):
@@ -170,10 +196,66 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_folder(tmp_path, files_of_at
     network = build_network(SETTINGS, RANDOM_WEIGHTS)
     with (
         files_of_at_most(20_000),
-        pytest.raises(ConfigError, match="cannot be written to") as error,
+        pytest.raises(StorageError, match=f"cannot be written to {tmp_path}/network ") as error,
     ):
         save_network(network, SETTINGS, f"{tmp_path}/network")
-    assert "\n" not in str(error.value)
+    assert "choose another place with --workdir" in one_line(error, "the network's weights")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """A folder for temporary files, of which what is written there is told."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_the_network_is_written_where_it_belongs_and_not_to_the_temporary_folder_first(
+    tmp_path, temporary, monkeypatch
+):
+    written = []
+    save = tf_keras.Model.save
+    monkeypatch.setattr(
+        tf_keras.Model, "save", lambda model, path: (written.append(path), save(model, path))
+    )
+    save_network(build_network(SETTINGS, RANDOM_WEIGHTS), SETTINGS, f"{tmp_path}/network")
+    assert [path.parent for path in written] == [tmp_path / "network.unfinished"]
+    assert list(temporary.iterdir()) == []
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["network", "temporary"]
+
+
+def test_a_network_for_storage_that_is_no_local_path_is_copied_there(earlier, tmp_path, temporary):
+    network, _ = earlier
+    save_network(network, SETTINGS, f"file://{tmp_path}/network")
+    assert list(temporary.iterdir()) == []
+    started = start(SETTINGS, f"{tmp_path}/Format-Serving")
+    for one, other in zip(started.model.weights, network.model.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_where_the_temporary_folder_is_full_it_is_the_one_named(
+    tmp_path, temporary, files_of_at_most
+):
+    network = build_network(SETTINGS, RANDOM_WEIGHTS)
+    with files_of_at_most(20_000), pytest.raises(StorageError) as error:
+        save_network(network, SETTINGS, f"file://{tmp_path}/network")
+    line = one_line(error, f"the network's weights cannot be written to {temporary}/")
+    assert "choose another place with TMPDIR" in line
+    assert f"{tmp_path}/network" not in line
+    # Keras leaves an empty folder.
+    assert not [one for one in temporary.rglob("*") if one.is_file()]
+    assert [one.name for one in tmp_path.iterdir()] == ["temporary"]
+
+
+def test_a_temporary_folder_that_takes_nothing_of_keras_is_the_one_named(tmp_path, temporary):
+    """Keras makes an empty folder there, wherever it writes."""
+    temporary.rmdir()
+    with pytest.raises(StorageError) as error:
+        save_network(build_network(SETTINGS, RANDOM_WEIGHTS), SETTINGS, f"{tmp_path}/network")
+    line = one_line(error, f"the network's weights cannot be written to {temporary} (")
+    assert "choose another place with TMPDIR" in line
     assert list(tmp_path.iterdir()) == []
 
 

@@ -49,12 +49,18 @@ def train(job):
         ended["replicas"] = devices.replicas
         ended["precision"] = devices.precision
         ended["jit_compile"] = devices.jit_compile
+        if not job["exports"]:
+            write_result()
+            os._exit(0)
         return fitted
+
+    def write_result():
+        Path(job["result"]).write_text(json.dumps({**ended, "parsed": by_epoch}))
 
     SplitFiles.parse, run.fit = watched_parse, watched_fit
     with telling(listen):
         run.run_fn(FnArgs(**job["fn_args"]))
-    Path(job["result"]).write_text(json.dumps({**ended, "parsed": by_epoch}))
+    write_result()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A full disk is one line that names the place, whichever library found out."""
 
 import errno
+import json
 import os
 import sqlite3
 import subprocess
@@ -106,6 +107,44 @@ def test_a_command_ends_in_that_line(monkeypatch, ctnet_main, tmp_path):
     *_, line = said.splitlines()
     assert line.startswith("ctnet: no space left: ")
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_run_whose_trainer_cannot_write_exits_with_1_and_one_line(
+    monkeypatch, ctnet_main, tmp_path, full
+):
+    """As a scheduler sees it: 2 would tell it that the configuration is wrong."""
+    from pipeline.runners import local_runner
+    from transform.whole_file import explaining_failures
+
+    folder = tmp_path / "work" / "pipeline" / "Trainer"
+
+    def train(*_):
+        refused = raised_by_a_full_device() if full else PermissionError(13, "Permission denied")
+        with explaining_failures("the state of training", str(folder)):
+            raise refused
+
+    def run_pipeline(_, listener):
+        listener.begun("Trainer", 1, 1)
+        try:
+            train()
+        except Exception as error:
+            raise local_runner.FailedStepError("Trainer") from error
+
+    monkeypatch.setattr(local_runner, "run_pipeline", run_pipeline)
+    config = tmp_path / "run.yaml"
+    config.write_text("name: tiny\nmodel: {backbone: tiny, weights: none}\n")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("path,label,patient_id\na.png,1,a\n")
+    code, _, said = ctnet_main(
+        "run", "--config", config, "--data", manifest, "--workdir", tmp_path / "work", "--json"
+    )
+    assert code == 1
+    (line,) = (one for one in said.splitlines() if one.startswith("ctnet: "))
+    wanted = "no space left: " if full else f"the state of training cannot be written to {folder}"
+    assert wanted in line
+    assert str(tmp_path / "work") in line
+    assert json.loads((tmp_path / "work" / "summary.json").read_text())["verdict"] == "failed"
 
 
 def test_what_a_full_log_did_not_take_stays_off_the_terminal():

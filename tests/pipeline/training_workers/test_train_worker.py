@@ -3,12 +3,22 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from pipeline.training_workers.train_worker import find_transformed, set_cluster
+from pipeline.config import load_config
+from pipeline.training_workers import train_worker as worker_module
+from pipeline.training_workers.train_worker import (
+    Transformed,
+    WorkerRequest,
+    find_transformed,
+    set_cluster,
+    train_as_worker,
+)
+from trainer.weights import RANDOM_WEIGHTS, resolve_weights
 from transform.errors import ConfigError
 
 STATES = mlmd.Execution.State
@@ -208,3 +218,86 @@ def test_an_empty_folder_is_not_trained_on(train_worker, tmp_path):
     )
     assert code == 2
     assert f"--transform-graph: nothing is in {tmp_path / 'none'}" in line
+
+
+WEIGHTS = b"\x89HDF\r\n\x1a\n"
+
+
+@pytest.fixture
+def request_with_weights(tmp_path, transformed):
+    """A training that begins with the weights in `w.h5`."""
+    path, file = tmp_path / "b3.yaml", tmp_path / "w.h5"
+    path.write_text(f"name: b3\nmodel: {{weights: {file}}}\n")
+    file.write_bytes(WEIGHTS + b"first")
+    _, examples, _, graph = transformed
+    return WorkerRequest(
+        load_config(path, None), Transformed(examples, graph), (tmp_path / "out").resolve()
+    )
+
+
+def test_a_training_that_is_over_is_another_with_other_weights_under_the_same_path(
+    request_with_weights, ctnet_main, transformed, tmp_path
+):
+    request = request_with_weights
+    for file in (request.model / "saved_model.pb", request.model_run / "training.json"):
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+    identity = request.identity(resolve_weights(request.config.model.weights))
+    (request.out / "request.sha256").write_text(identity)
+
+    def ask():
+        return ctnet_main(
+            *("train-worker", "--json", "--config", tmp_path / "b3.yaml", *transformed),
+            *("--out", request.out, "--workers", "a.example:2222", "--worker", "0"),
+        )
+
+    code, out, err = ask()
+    assert code == 0, err
+    assert json.loads(out)["before"]
+    os.environ["TF_CONFIG"] = ""
+    (tmp_path / "w.h5").write_bytes(WEIGHTS + b"other")
+    code, out, err = ask()
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert "there is a model already, of another configuration or of other examples, wei" in line
+
+
+def test_other_code_or_another_parent_under_the_same_path_is_another_training(
+    request_with_weights, monkeypatch, tmp_path
+):
+    request = request_with_weights
+    version = worker_module.step_version("Trainer")
+    assert request.identity(RANDOM_WEIGHTS) == request.identity(RANDOM_WEIGHTS)
+    parent = tmp_path / "earlier" / "Format-Serving"
+    network = tmp_path / "earlier" / "network" / "network.keras"
+    network.parent.mkdir(parents=True)
+    network.write_text("first")
+    begun = WorkerRequest(request.config, request.transformed, request.out, parent)
+    identities = {request.identity(RANDOM_WEIGHTS), begun.identity(RANDOM_WEIGHTS)}
+    network.write_text("other")
+    identities.add(begun.identity(RANDOM_WEIGHTS))
+    monkeypatch.setattr(worker_module, "step_version", lambda step: f"{version} of {step}, later")
+    identities.add(request.identity(RANDOM_WEIGHTS))
+    assert len(identities) == 4
+
+
+def test_workers_compare_the_weights_and_the_code_and_keep_checkpoints_by_them(
+    request_with_weights, monkeypatch, tmp_path
+):
+    """The Trainer's function compares and hashes all that it is told."""
+    told = []
+    monkeypatch.setattr("trainer.run.run_fn", lambda fn_args: told.append(fn_args.custom_config))
+    size = request_with_weights.config.transform.image_size
+    spec = {"image": SimpleNamespace(shape=[size, size, 1])}
+    monkeypatch.setattr(
+        "tensorflow_transform.TFTransformOutput",
+        lambda _: SimpleNamespace(transformed_feature_spec=lambda: spec),
+    )
+    set_cluster("a.example:2222", 0)
+    for content in (b"first", b"first", b"other"):
+        (tmp_path / "w.h5").write_bytes(WEIGHTS + content)
+        train_as_worker(request_with_weights, lambda _: None, lambda *_: None)
+    before, again, other = told
+    assert before == again
+    assert before["code_version"] == worker_module.step_version("Trainer")
+    assert {name for name in before if before[name] != other[name]} == {"weights_fingerprint"}
