@@ -36,6 +36,27 @@ def test_imports_point_one_way(package):
         assert ours <= MAY_IMPORT[package], f"{file} imports {ours}"
 
 
+def imported_modules(file):
+    """Modules of ours that a file imports anywhere, in functions too."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found = [node.module]
+        else:
+            continue
+        yield from (name for name in found if name.split(".")[0] in (*PACKAGES, "benchmarks"))
+
+
+@pytest.mark.parametrize("folder", [*PACKAGES, "benchmarks", "tests"])
+def test_what_is_imported_late_is_there_too(folder):
+    for file in (ROOT / folder).rglob("*.py"):
+        for module in imported_modules(file):
+            place = ROOT / module.replace(".", "/")
+            there = place.with_suffix(".py").exists() or (place / "__init__.py").exists()
+            assert there, f"{file} imports {module}"
+
+
 def test_keras_3_is_nowhere_used():
     for package in PACKAGES:
         for file in (ROOT / package).rglob("*.py"):
