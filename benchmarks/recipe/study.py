@@ -15,6 +15,7 @@ BASE = Path(__file__).with_name("base.yaml")
 ROWS: dict[str, list[str]] = {
     "base": [],
     "no-smoothing": ["train.label_smoothing=0"],
+    "no-smoothing-no-head-phase": ["train.label_smoothing=0", "train.head_epochs=0"],
     "layer-decay": ["train.layer_decay=0.8"],
     "no-head-phase": ["train.head_epochs=0"],
     "frozen-batch-norm": ["model.batch_norm=frozen", "train.learning_rate=3e-4"],
