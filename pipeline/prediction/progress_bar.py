@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 from rich.text import Text
 
+from pipeline.slice_bar import SliceBar
 
-class PredictionBar:
+
+class PredictionBar(SliceBar):
     """A bar over slices, and a line for whatever goes wrong; a context manager."""
 
     def __init__(self, least: int, *, hidden: bool):
@@ -23,32 +22,13 @@ class PredictionBar:
         """
         self._least = least
         self._found = 0
-        console = Console(stderr=True)
-        # Where standard error is a terminal, Rich would send standard output there too.
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
+        super().__init__(
+            "predicting",
             TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            disable=hidden or not console.is_terminal,
+            Console(stderr=True),
+            total=least,
+            hidden=hidden,
         )
-        self._task = self._progress.add_task("predicting", total=least)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def found(self, slices: int) -> None:
         """So many more slices are going to be asked about."""

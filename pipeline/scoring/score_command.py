@@ -5,53 +5,29 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Self, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TimeElapsedColumn
 from rich.table import Table
 
 from pipeline.config import load_config, parse_config
 from pipeline.run_folder.run_log import output_to
 from pipeline.run_options import JsonOption, SetOption
+from pipeline.slice_bar import SliceBar
 from pipeline.summary import ExitCode
 
 if TYPE_CHECKING:
     from pipeline.scoring.bulk_scoring import ScoreSummary
 
 
-class _ScoringBar:
+class _ScoringBar(SliceBar):
     """How many slices are scored, on a terminal; a context manager."""
 
     def __init__(self, stream: TextIO):
-        console = Console(file=stream)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            disable=not console.is_terminal,
-        )
         # A volume's slices are known when it is read, so that there is no total.
-        self._task = self._progress.add_task("scoring", total=None)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
+        super().__init__("scoring", TimeElapsedColumn(), Console(file=stream), total=None)
 
     def scored(self, slices: int) -> None:
         """So many slices were scored until now."""
